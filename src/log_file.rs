@@ -1,0 +1,156 @@
+//! The log file: whole lines, in a file at the path, whatever is done to that file meanwhile.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Most bytes in one write, so that progress shows.
+const CHUNK: usize = 256 << 10;
+
+/// The log as it is open.
+pub(crate) struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Device and inode: they tell the file apart from another at the same path.
+    id: (u64, u64),
+    /// The file's length, when a failed write has left the beginning of a line at its end.
+    torn_at: Option<u64>,
+}
+
+impl LogFile {
+    /// Opens the log for appending, and makes it if there is none.
+    pub fn open(path: &Path) -> io::Result<LogFile> {
+        // Opening a pipe without a reader would hold up the switch; with O_NONBLOCK it fails (ENXIO). For
+        // writing it is opened once more, since a pipe that is full must make the writer wait.
+        let mut file =
+            OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            file = OpenOptions::new().append(true).open(path)?;
+        }
+        let mut log =
+            LogFile { path: path.to_owned(), file, id: (metadata.dev(), metadata.ino()), torn_at: None };
+        log.end_last_line(&metadata)?;
+        Ok(log)
+    }
+
+    /// Opens what is at the path now.
+    pub fn again(&self) -> io::Result<LogFile> {
+        LogFile::open(&self.path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path, device and inode.
+    pub fn identity(&self) -> (PathBuf, u64, u64) {
+        (self.path.clone(), self.id.0, self.id.1)
+    }
+
+    /// Writes the lines from `done` on. `done` is how many of their bytes are in the file, also after an
+    /// error; called again, it goes on there.
+    pub fn write(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
+        loop {
+            self.follow(lines, done)?;
+            let start = line_start(lines, *done);
+            while *done < lines.len() {
+                match self.file.write(next_chunk(&lines[*done..])) {
+                    Ok(0) => return Err(self.torn(lines, *done, ErrorKind::WriteZero.into())),
+                    Ok(written) => *done += written,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(self.torn(lines, *done, error)),
+                }
+            }
+            self.torn_at = None;
+            if self.file.metadata()?.nlink() > 0 {
+                return Ok(());
+            }
+            // It was deleted before these lines were in it: they go into its successor.
+            *done = start;
+        }
+    }
+
+    /// Sees to it that the file at the path is the one that is open, and that `done` is true of it.
+    pub fn follow(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == self.id => {
+                if self.torn_at.is_some_and(|len| len != there.len()) {
+                    // Cut short under a line that was being written: that line begins anew.
+                    *done = line_start(lines, *done);
+                    self.torn_at = None;
+                    self.end_last_line(&there)?;
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => {
+                let next = self.again()?;
+                self.move_on(next, lines, done);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on in another file. A line that was begun here is finished here, or else taken back and written
+    /// there.
+    pub fn move_on(&mut self, next: LogFile, lines: &[u8], done: &mut usize) {
+        if let Some(len) = self.torn_at {
+            let start = line_start(lines, *done);
+            let end = lines[*done..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map_or(lines.len(), |at| *done + at + 1);
+            if self.file.write_all(&lines[*done..end]).is_ok() {
+                *done = end;
+            } else {
+                // Nobody may be able to write to the old file any more; then its last line stays torn.
+                let _ = self.file.set_len(len.saturating_sub((*done - start) as u64));
+                *done = start;
+            }
+        }
+        *self = next;
+    }
+
+    /// Remembers that the file ends within a line, if it does.
+    fn torn(&mut self, lines: &[u8], done: usize, error: io::Error) -> io::Error {
+        let within = line_start(lines, done) != done;
+        self.torn_at = if within { self.file.metadata().ok().map(|metadata| metadata.len()) } else { None };
+        error
+    }
+
+    /// Ends a line that a crash has left unfinished, lest the next one merge with it.
+    fn end_last_line(&mut self, metadata: &Metadata) -> io::Result<()> {
+        if metadata.is_file() && metadata.len() > 0 && last_byte(&self.path).is_some_and(|byte| byte != b'\n')
+        {
+            self.file.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the line begins that the byte at `done` belongs to.
+fn line_start(lines: &[u8], done: usize) -> usize {
+    lines[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+}
+
+/// Whole lines, as many as one write should take.
+fn next_chunk(lines: &[u8]) -> &[u8] {
+    if lines.len() <= CHUNK {
+        return lines;
+    }
+    let end = lines[..CHUNK].iter().rposition(|&byte| byte == b'\n').map_or(CHUNK, |at| at + 1);
+    &lines[..end]
+}
+
+/// None where it can't be read, which a log need not be.
+fn last_byte(path: &Path) -> Option<u8> {
+    let mut file = File::open(path).ok()?;
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1)).ok()?;
+    file.read_exact(&mut last).ok()?;
+    Some(last[0])
+}
