@@ -1,0 +1,56 @@
+//! FreeSWITCH's configuration, as FreeSWITCH itself reads it.
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::ptr;
+
+use super::c_string;
+use crate::sys;
+
+/// The text of a `<configuration>` element, with the host's variables and includes in their place; `None` if
+/// the host has none of that name.
+pub fn read(name: &str) -> Option<String> {
+    let c_name = c_string(name);
+    let mut node = ptr::null_mut();
+    // SAFETY: *strings*; `node` is written before it returns.
+    let root = unsafe { sys::switch_xml_open_cfg(c_name.as_ptr(), &mut node, ptr::null_mut()) };
+    if root.is_null() {
+        return None;
+    }
+    let mut text = None;
+    if !node.is_null() {
+        // SAFETY: the node belongs to the root, which is not freed yet.
+        let xml = unsafe { sys::switch_xml_toxml_ex(node, sys::SWITCH_FALSE, sys::SWITCH_FALSE) };
+        if !xml.is_null() {
+            // SAFETY: it is a C string that the host has allocated for us.
+            let bytes = unsafe { CStr::from_ptr(xml) }.to_bytes();
+            text = Some(String::from_utf8_lossy(bytes).into_owned());
+            // SAFETY: the host allocates it with malloc and leaves it to the caller.
+            unsafe { libc::free(xml.cast()) };
+        }
+    }
+    // SAFETY: the root was opened above and is used no more.
+    unsafe { sys::switch_xml_free(root) };
+    text
+}
+
+/// The folder of the host's logs.
+pub fn log_dir() -> PathBuf {
+    // SAFETY: the host sets its folders before it loads modules, and does not change them.
+    let dir = unsafe { sys::SWITCH_GLOBAL_dirs.log_dir };
+    if dir.is_null() {
+        return PathBuf::from(".");
+    }
+    // SAFETY: it is a C string that lives as long as the host.
+    let dir = unsafe { CStr::from_ptr(dir) };
+    PathBuf::from(OsStr::from_bytes(dir.to_bytes()))
+}
+
+/// Whether one of the host's network lists allows an address; a list that the host does not have allows none.
+pub fn acl_allows(acl: &CStr, ip: &CStr) -> bool {
+    // SAFETY: *strings*; no token is asked for.
+    let allowed =
+        unsafe { sys::switch_check_network_list_ip_token(ip.as_ptr(), acl.as_ptr(), ptr::null_mut()) };
+    allowed != sys::SWITCH_FALSE
+}

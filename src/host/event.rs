@@ -1,0 +1,161 @@
+//! Events: reading one, and being bound to them.
+
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use super::{boundary, c_string};
+use crate::signal::{Field, Texts};
+use crate::sys;
+
+/// An event while it is delivered.
+pub struct Event<'a> {
+    raw: &'a sys::switch_event_t,
+}
+
+/// What the module binds to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// CUSTOM events of one subclass.
+    Subclass(&'static str),
+    /// A signal that the host has caught.
+    Trap,
+    /// The host has read its XML again.
+    ReloadXml,
+}
+
+impl<'a> Event<'a> {
+    /// What the event is about, as far as the module knows.
+    pub fn id(&self) -> sys::switch_event_types_t {
+        self.raw.event_id
+    }
+
+    /// The subclass of a CUSTOM event.
+    pub fn subclass(&self) -> Option<&'a [u8]> {
+        // SAFETY: *delivery*; it is a C string or null.
+        unsafe { text(self.raw.subclass_name) }
+    }
+
+    /// The value of one header.
+    pub fn header(&self, name: &'static str) -> Option<&'a [u8]> {
+        self.texts(&[(name, Field::Ip)])[Field::Ip as usize]
+    }
+
+    /// Looks these headers up, in one walk. As in the host, upper and lower case are the same, and the first
+    /// header of a name counts.
+    pub fn texts(&self, wanted: &[(&'static str, Field)]) -> Texts<'a> {
+        let initials = wanted.iter().fold(0_u32, |bits, (name, _)| bits | initial(name.as_bytes()[0]));
+        let mut texts = [None; 15];
+        let mut missing = wanted.len();
+        let mut next = self.raw.headers;
+        // SAFETY: *delivery*; the list ends in null.
+        while let Some(header) = unsafe { next.as_ref() } {
+            next = header.next;
+            if header.name.is_null() {
+                continue;
+            }
+            // SAFETY: *delivery*; a C string has a first byte.
+            let first = unsafe { *header.name };
+            if initials & initial(first as u8) == 0 {
+                continue;
+            }
+            for (name, field) in wanted {
+                // SAFETY: *delivery*; it is a C string.
+                if unsafe { is_named(header.name, name.as_bytes()) } {
+                    let slot: &mut Option<&'a [u8]> = &mut texts[*field as usize];
+                    if slot.is_none() {
+                        // SAFETY: *delivery*; it is a C string or null.
+                        *slot = unsafe { text(header.value) };
+                        missing -= 1;
+                    }
+                }
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        texts
+    }
+}
+
+/// A bit for the letter that a name begins with, whatever its case.
+fn initial(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
+/// # Safety
+/// `name` must point to a C string.
+unsafe fn is_named(name: *const c_char, wanted: &[u8]) -> bool {
+    for (at, byte) in wanted.iter().enumerate() {
+        // SAFETY: every byte before this one was equal, so the string has not ended.
+        if unsafe { *name.add(at) }.to_ne_bytes()[0].to_ascii_lowercase() != *byte {
+            return false;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *name.add(wanted.len()) == 0 }
+}
+
+/// # Safety
+/// `string` must be null or point to a C string that lives for `'a`.
+unsafe fn text<'a>(string: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: as the caller has promised.
+    NonNull::new(string.cast_mut()).map(|string| unsafe { CStr::from_ptr(string.as_ptr()) }.to_bytes())
+}
+
+/// A binding that lasts until it is dropped.
+pub struct EventBinding {
+    node: *mut sys::switch_event_node_t,
+    topic: Topic,
+    _not_sync: PhantomData<*mut ()>,
+}
+
+// SAFETY: the node is the host's, which locks its list of bindings.
+unsafe impl Send for EventBinding {}
+
+impl EventBinding {
+    /// Has the host deliver what `topic` says.
+    pub fn bind(topic: Topic) -> Result<EventBinding, String> {
+        let (event, subclass) = match topic {
+            Topic::Subclass(name) => (sys::SWITCH_EVENT_CUSTOM, Some(c_string(name))),
+            Topic::Trap => (sys::SWITCH_EVENT_TRAP, None),
+            Topic::ReloadXml => (sys::SWITCH_EVENT_RELOADXML, None),
+        };
+        let subclass = subclass.as_ref().map_or(ptr::null(), |name| name.as_ptr());
+        let mut node = ptr::null_mut();
+        // SAFETY: *strings* (the host copies them); *module life*: dropping unbinds before shutdown returns.
+        let status = unsafe {
+            sys::switch_event_bind_removable(
+                crate::NAME.as_ptr(),
+                event,
+                subclass,
+                Some(on_event),
+                ptr::null_mut(),
+                &mut node,
+            )
+        };
+        match status {
+            sys::SWITCH_STATUS_SUCCESS => Ok(EventBinding { node, topic, _not_sync: PhantomData }),
+            status => Err(format!("FreeSWITCH does not let {topic:?} be bound: status {status}")),
+        }
+    }
+
+    /// What is bound.
+    pub fn topic(&self) -> Topic {
+        self.topic
+    }
+}
+
+impl Drop for EventBinding {
+    fn drop(&mut self) {
+        // SAFETY: *unbinding*; the node is the one that binding gave, and is used no more.
+        unsafe { sys::switch_event_unbind(&mut self.node) };
+    }
+}
+
+unsafe extern "C" fn on_event(event: *mut sys::switch_event_t) {
+    // SAFETY: *delivery*; the host passes an event that lives for the call, or none.
+    if let Some(raw) = unsafe { event.as_ref() } {
+        boundary::guard("the event handler", (), || crate::event_handler(&Event { raw }));
+    }
+}
