@@ -32,7 +32,7 @@ use crate::host::log::{LogBinding, say};
 use crate::host::{boundary, clock, configuration};
 use crate::journal::{Host, Journal, Say};
 use crate::settings::Settings;
-use crate::signal::{Kind, NotASignal, Signal};
+use crate::signal::{Field, Header, Headers, Kind, NotASignal, Signal};
 
 /// The module's name.
 pub const NAME: &CStr = c"mod_fail2ban";
@@ -60,6 +60,8 @@ static BOUND: Mutex<Option<Bound>> = Mutex::new(None);
 
 struct Module {
     settings: Settings,
+    /// From the settings: which headers to read, and the ACLs as the host takes them.
+    all_headers: bool,
     trusted: Vec<CString>,
     journal: Journal,
     since: Instant,
@@ -104,6 +106,7 @@ pub fn load() -> Result<(), String> {
     let host = Host { now: clock::now, local: clock::local, say, reload: reload_from_writer };
     let journal = Journal::start(&settings, host).map_err(|error| cannot_open(&settings, &error))?;
     *MODULE.write() = Some(Module {
+        all_headers: settings.needs_all_headers(),
         trusted: trusted(&settings),
         settings: settings.clone(),
         journal,
@@ -204,6 +207,7 @@ fn reload() -> Result<bool, String> {
     bound.log = bound.log.take().or(new_log).filter(|_| settings.logs(Kind::AclReject));
     bound.events.retain(|binding| topics.contains(&binding.topic()));
     if let Some(module) = MODULE.write().as_mut() {
+        module.all_headers = settings.needs_all_headers();
         module.trusted = trusted(&settings);
         module.settings = settings;
     }
@@ -219,15 +223,22 @@ fn reload_from_writer() {
     }
 }
 
+static TRAPPED_SIGNAL: Headers = Headers::new(&[Header::new("trapped-signal", Field::Success)]);
+
 /// Takes an event of those that are bound. Runs on a thread that the whole switch shares.
 fn event_handler(event: &Event<'_>) {
     match event.id() {
         sys::SWITCH_EVENT_CUSTOM => {
             if let Some(kind) = event.subclass().and_then(Kind::of_subclass) {
-                heed(kind, Signal::from_headers(kind, event.texts(kind.headers())));
+                with_module(|module| {
+                    module.heed(
+                        kind,
+                        Signal::from_headers(kind, event.texts(kind.headers(module.all_headers))),
+                    );
+                });
             }
         }
-        sys::SWITCH_EVENT_TRAP if event.header("trapped-signal") == Some(b"HUP") => {
+        sys::SWITCH_EVENT_TRAP if event.texts(&TRAPPED_SIGNAL)[Field::Success as usize] == Some(b"HUP") => {
             with_module(|module| module.journal.reopen());
         }
         sys::SWITCH_EVENT_RELOADXML => with_module(|module| module.journal.reload_soon()),
@@ -238,16 +249,8 @@ fn event_handler(event: &Event<'_>) {
 /// Takes a line of FreeSWITCH's log from a file that may tell of ACLs.
 fn heed_log(line: &[u8]) {
     if let Some(signal) = Signal::from_log(line) {
-        heed(Kind::AclReject, signal);
+        with_module(|module| module.heed(Kind::AclReject, signal));
     }
-}
-
-fn heed(kind: Kind, signal: Result<Signal<'_>, NotASignal>) {
-    with_module(|module| match signal {
-        Err(why) => module.journal.enter_no_signal(kind, why),
-        Ok(signal) if module.trusts(signal.ip) => module.journal.enter_trusted(&signal),
-        Ok(signal) => module.journal.enter(&signal),
-    });
 }
 
 fn with_module(body: impl FnOnce(&Module)) {
@@ -257,6 +260,14 @@ fn with_module(body: impl FnOnce(&Module)) {
 }
 
 impl Module {
+    fn heed(&self, kind: Kind, signal: Result<Signal<'_>, NotASignal>) {
+        match signal {
+            Err(why) => self.journal.enter_no_signal(kind, why),
+            Ok(signal) if self.trusts(signal.ip) => self.journal.enter_trusted(&signal),
+            Ok(signal) => self.journal.enter(&signal),
+        }
+    }
+
     fn trusts(&self, ip: IpAddr) -> bool {
         if self.trusted.is_empty() {
             return false;

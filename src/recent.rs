@@ -9,20 +9,23 @@ use crate::signal::{Kind, PerKind};
 pub struct Window {
     unit: i64,
     slots: [PerKind<u32>; 60],
-    /// The unit of time that is being counted.
+    /// The unit of time that is being counted, and its slot.
     now: i64,
+    slot: usize,
+    /// The first second of the next unit.
+    next: i64,
 }
 
 impl Window {
     /// Over 60 times so many seconds.
     pub fn of_60(unit_seconds: i64) -> Window {
-        Window { unit: unit_seconds, slots: [[0; Kind::COUNT]; 60], now: 0 }
+        Window { unit: unit_seconds, slots: [[0; Kind::COUNT]; 60], now: 0, slot: 0, next: unit_seconds }
     }
 
     /// One more at this second.
     pub fn add(&mut self, second: i64, kind: Kind) {
-        let slot = self.advance(second);
-        self.slots[slot][kind as usize] += 1;
+        self.advance(second);
+        self.slots[self.slot][kind as usize] += 1;
     }
 
     /// The counts of the last 60 units, up to this second.
@@ -37,18 +40,18 @@ impl Window {
         counts
     }
 
-    /// Forgets what is too long ago; gives the slot of this second. A clock that was put back counts on in
-    /// the newest slot.
-    fn advance(&mut self, second: i64) -> usize {
-        let unit = second.div_euclid(self.unit);
-        if unit > self.now {
-            let passed = (unit - self.now).min(60);
-            for back in 0..passed {
-                self.slots[(unit - back).rem_euclid(60) as usize] = [0; Kind::COUNT];
-            }
-            self.now = unit;
+    /// Forgets what is too long ago. A clock that was put back counts on in the newest slot.
+    fn advance(&mut self, second: i64) {
+        if second < self.next {
+            return;
         }
-        self.now.rem_euclid(60) as usize
+        let unit = second.div_euclid(self.unit);
+        for passed in (self.now + 1).max(unit - 59)..=unit {
+            self.slots[passed.rem_euclid(60) as usize] = [0; Kind::COUNT];
+        }
+        self.now = unit;
+        self.slot = unit.rem_euclid(60) as usize;
+        self.next = (unit + 1) * self.unit;
     }
 }
 

@@ -160,6 +160,11 @@ impl Settings {
             .collect()
     }
 
+    /// Whether more has to be read from an event than a `classic` line tells.
+    pub fn needs_all_headers(&self) -> bool {
+        self.format != Format::Classic || self.logs(Kind::ChallengeUnanswered)
+    }
+
     /// The subclasses of events that have to be heard, each once.
     pub fn subclasses(&self) -> Vec<&'static str> {
         let wanted = Kind::ALL.into_iter().filter(|kind| self.logs(*kind));

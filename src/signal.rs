@@ -85,43 +85,118 @@ impl Kind {
         }
     }
 
-    /// The headers to look up in this signal's event, and what they are to us.
-    pub const fn headers(self) -> &'static [(&'static str, Field)] {
+    /// The headers to look up in this signal's event: all that `dated` and `json` lines tell, or the few that
+    /// `classic` ones do.
+    pub fn headers(self, all: bool) -> &'static Headers {
         match self {
-            Kind::RegisterAttempt | Kind::Challenge | Kind::ChallengeUnanswered => &[
-                ("profile-name", Field::Profile),
-                ("from-user", Field::FromUser),
-                ("call-id", Field::CallId),
-                ("status", Field::Transport),
-                ("to-user", Field::ToUser),
-                ("network-ip", Field::Ip),
-                ("network-port", Field::Port),
-                ("username", Field::AuthUser),
-                ("realm", Field::Realm),
-                ("user-agent", Field::Agent),
-                ("auth-result", Field::Result),
-            ],
-            Kind::RegisterFailure => &[
-                ("profile-name", Field::Profile),
-                ("to-user", Field::ToUser),
-                ("network-ip", Field::Ip),
-                ("user-agent", Field::Agent),
-                ("network-port", Field::Port),
-                ("registration-type", Field::Method),
-            ],
-            Kind::WrongCallState => {
-                &[("from_user", Field::FromUser), ("network_ip", Field::Ip), ("network_port", Field::Port)]
+            Kind::RegisterAttempt | Kind::Challenge | Kind::ChallengeUnanswered if all => &AUTHORIZATION,
+            Kind::RegisterFailure if all => &FAILURE,
+            Kind::RegisterAttempt | Kind::RegisterFailure | Kind::Challenge | Kind::ChallengeUnanswered => {
+                &USER_AND_ADDRESS
             }
-            Kind::VertoLoginFailure => &[
-                ("verto_profile_name", Field::Profile),
-                ("verto_client_address", Field::Ip),
-                ("verto_login", Field::User),
-                ("verto_success", Field::Success),
-                ("verto_result_txt", Field::Result),
-            ],
-            Kind::AclReject => &[],
+            Kind::WrongCallState => &ABANDONED,
+            Kind::VertoLoginFailure => &VERTO,
+            Kind::AclReject => &NONE,
         }
     }
+}
+
+static NONE: Headers = Headers::new(&[]);
+
+static USER_AND_ADDRESS: Headers =
+    Headers::new(&[Header::new("to-user", Field::ToUser), Header::new("network-ip", Field::Ip)]);
+
+static AUTHORIZATION: Headers = Headers::new(&[
+    Header::new("profile-name", Field::Profile),
+    Header::new("from-user", Field::FromUser),
+    Header::new("call-id", Field::CallId),
+    Header::new("status", Field::Transport),
+    Header::new("to-user", Field::ToUser),
+    Header::new("network-ip", Field::Ip),
+    Header::new("network-port", Field::Port),
+    Header::new("username", Field::AuthUser),
+    Header::new("realm", Field::Realm),
+    Header::new("user-agent", Field::Agent),
+    Header::new("auth-result", Field::Result),
+]);
+
+static FAILURE: Headers = Headers::new(&[
+    Header::new("profile-name", Field::Profile),
+    Header::new("to-user", Field::ToUser),
+    Header::new("network-ip", Field::Ip),
+    Header::new("user-agent", Field::Agent),
+    Header::new("network-port", Field::Port),
+    Header::new("registration-type", Field::Method),
+]);
+
+static ABANDONED: Headers = Headers::new(&[
+    Header::new("from_user", Field::FromUser),
+    Header::new("network_ip", Field::Ip),
+    Header::new("network_port", Field::Port),
+]);
+
+static VERTO: Headers = Headers::new(&[
+    Header::new("verto_profile_name", Field::Profile),
+    Header::new("verto_client_address", Field::Ip),
+    Header::new("verto_login", Field::User),
+    Header::new("verto_success", Field::Success),
+    Header::new("verto_result_txt", Field::Result),
+]);
+
+/// Headers that are looked up together.
+#[derive(Debug)]
+pub struct Headers {
+    /// They.
+    pub list: &'static [Header],
+    /// A bit for the hash of each, so that most other headers are passed over at one look.
+    pub bits: u64,
+}
+
+impl Headers {
+    /// At most 64 of them.
+    pub const fn new(list: &'static [Header]) -> Headers {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < list.len() {
+            bits |= Headers::bit(list[at].hash);
+            at += 1;
+        }
+        Headers { list, bits }
+    }
+
+    /// The bit for a hash.
+    pub const fn bit(hash: u64) -> u64 {
+        1 << (hash & 63)
+    }
+}
+
+/// A header of an event, and what it is to us.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// The name; the host takes upper and lower case for the same.
+    pub name: &'static str,
+    /// The name's hash, as the host keeps it beside each header.
+    pub hash: u64,
+    /// What the value is.
+    pub field: Field,
+}
+
+impl Header {
+    /// `name` in lower case.
+    pub const fn new(name: &'static str, field: Field) -> Header {
+        Header { name, hash: hash(name.as_bytes()), field }
+    }
+}
+
+/// The host's hash of a header's name.
+pub const fn hash(name: &[u8]) -> u64 {
+    let mut hash = 0_u32;
+    let mut at = 0;
+    while at < name.len() {
+        hash = hash.wrapping_mul(33).wrapping_add(name[at].to_ascii_lowercase() as u32);
+        at += 1;
+    }
+    hash as u64
 }
 
 /// What a signal can tell, in the order in which `dated` and `json` lines give it: first what an attacker
@@ -318,9 +393,9 @@ mod tests {
 
     fn texts<'a>(kind: Kind, headers: &[(&str, &'a str)]) -> Texts<'a> {
         let mut texts = [None; 15];
-        for (name, field) in kind.headers() {
-            if let Some((_, value)) = headers.iter().find(|(header, _)| header == name) {
-                texts[*field as usize] = Some(value.as_bytes());
+        for wanted in kind.headers(true).list {
+            if let Some((_, value)) = headers.iter().find(|(header, _)| *header == wanted.name) {
+                texts[wanted.field as usize] = Some(value.as_bytes());
             }
         }
         texts

@@ -4,8 +4,10 @@ use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
+use once_cell::sync::OnceCell;
+
 use super::{boundary, c_string};
-use crate::signal::{Field, Texts};
+use crate::signal::{self, Headers, Texts};
 use crate::sys;
 
 /// An event while it is delivered.
@@ -36,64 +38,51 @@ impl<'a> Event<'a> {
         unsafe { text(self.raw.subclass_name) }
     }
 
-    /// The value of one header.
-    pub fn header(&self, name: &'static str) -> Option<&'a [u8]> {
-        self.texts(&[(name, Field::Ip)])[Field::Ip as usize]
-    }
-
     /// Looks these headers up, in one walk. As in the host, upper and lower case are the same, and the first
     /// header of a name counts.
-    pub fn texts(&self, wanted: &[(&'static str, Field)]) -> Texts<'a> {
-        let initials = wanted.iter().fold(0_u32, |bits, (name, _)| bits | initial(name.as_bytes()[0]));
+    pub fn texts(&self, wanted: &Headers) -> Texts<'a> {
         let mut texts = [None; 15];
-        let mut missing = wanted.len();
+        let mut missing = wanted.list.len();
+        let hashed = self.is_hashed();
         let mut next = self.raw.headers;
         // SAFETY: *delivery*; the list ends in null.
         while let Some(header) = unsafe { next.as_ref() } {
             next = header.next;
-            if header.name.is_null() {
+            let tells = hashed && header.hash != 0;
+            if tells && wanted.bits & Headers::bit(header.hash) == 0 {
                 continue;
             }
-            // SAFETY: *delivery*; a C string has a first byte.
-            let first = unsafe { *header.name };
-            if initials & initial(first as u8) == 0 {
-                continue;
-            }
-            for (name, field) in wanted {
-                // SAFETY: *delivery*; it is a C string.
-                if unsafe { is_named(header.name, name.as_bytes()) } {
-                    let slot: &mut Option<&'a [u8]> = &mut texts[*field as usize];
-                    if slot.is_none() {
-                        // SAFETY: *delivery*; it is a C string or null.
-                        *slot = unsafe { text(header.value) };
-                        missing -= 1;
-                    }
+            // SAFETY: *delivery*; it is a C string or null.
+            let name = unsafe { text(header.name) }.unwrap_or_default();
+            let found = wanted.list.iter().find(|wanted| {
+                (!tells || wanted.hash == header.hash) && name.eq_ignore_ascii_case(wanted.name.as_bytes())
+            });
+            let Some(found) = found else { continue };
+            let slot: &mut Option<&'a [u8]> = &mut texts[found.field as usize];
+            if slot.is_none() {
+                // SAFETY: *delivery*; it is a C string or null.
+                *slot = unsafe { text(header.value) };
+                missing -= 1;
+                if missing == 0 {
+                    break;
                 }
-            }
-            if missing == 0 {
-                break;
             }
         }
         texts
     }
-}
 
-/// A bit for the letter that a name begins with, whatever its case.
-fn initial(byte: u8) -> u32 {
-    1 << (byte & 31)
-}
-
-/// # Safety
-/// `name` must point to a C string.
-unsafe fn is_named(name: *const c_char, wanted: &[u8]) -> bool {
-    for (at, byte) in wanted.iter().enumerate() {
-        // SAFETY: every byte before this one was equal, so the string has not ended.
-        if unsafe { *name.add(at) }.to_ne_bytes()[0].to_ascii_lowercase() != *byte {
-            return false;
-        }
+    /// Whether the hashes that the host keeps beside the names are those that we expect: if so, they spare us
+    /// to read the names. Found out once, at the first event.
+    fn is_hashed(&self) -> bool {
+        static HASHED: OnceCell<bool> = OnceCell::new();
+        *HASHED.get_or_init(|| {
+            // SAFETY: *delivery*; it is the first header or null.
+            let first = unsafe { self.raw.headers.as_ref() };
+            // SAFETY: *delivery*; it is a C string or null.
+            let name = first.and_then(|first| unsafe { text(first.name) });
+            first.zip(name).is_some_and(|(first, name)| signal::hash(name) == first.hash)
+        })
     }
-    // SAFETY: as above.
-    unsafe { *name.add(wanted.len()) == 0 }
 }
 
 /// # Safety

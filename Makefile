@@ -1,0 +1,77 @@
+# mod_fail2ban for FreeSWITCH. `make` alone lists what there is.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr
+DESTDIR ?=
+
+# Where FreeSWITCH is: FREESWITCH_PREFIX if given, else what pkg-config says, else Debian's places.
+ifdef FREESWITCH_PREFIX
+  export PKG_CONFIG_PATH := $(FREESWITCH_PREFIX)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+  OTHER_MODULES := $(firstword $(wildcard $(FREESWITCH_PREFIX)/lib/freeswitch/mod $(FREESWITCH_PREFIX)/mod) $(FREESWITCH_PREFIX)/lib/freeswitch/mod)
+  OTHER_CONF    := $(firstword $(wildcard $(FREESWITCH_PREFIX)/etc/freeswitch $(FREESWITCH_PREFIX)/conf) $(FREESWITCH_PREFIX)/etc/freeswitch)
+else
+  OTHER_MODULES := $(PREFIX)/lib/freeswitch/mod
+  OTHER_CONF    := $(if $(filter /usr,$(PREFIX)),/etc/freeswitch,$(PREFIX)/etc/freeswitch)
+endif
+MODULES := $(or $(shell pkg-config --variable=modulesdir freeswitch 2>/dev/null),$(OTHER_MODULES))
+CONF    := $(or $(shell pkg-config --variable=confdir freeswitch 2>/dev/null),$(OTHER_CONF))
+
+MODULE  := target/release/libmod_fail2ban.so
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check bench install uninstall deb live fuzz sanitize
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
+
+deps: ## install what building needs (libclang, for bindgen)
+	@tests/deps.sh build
+
+build: deps ## build the module: target/release/libmod_fail2ban.so
+	$(CARGO) build --release --lib --locked
+
+demo: deps ## show the module at work on a recorded attack
+	@$(CARGO) build --quiet --release --lib --locked
+	@$(CARGO) build --quiet --example stand-in --locked
+	@tests/demo.sh
+
+test: ## run the whole suite
+	@tests/deps.sh test
+	$(CARGO) test --locked
+
+check: deps ## formatting, clippy and documentation, warnings being errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --locked --document-private-items
+
+bench: deps ## measure the handler beside a stand-in for the C module
+	$(CARGO) build --release --lib --locked
+	$(CARGO) bench --locked --bench handler
+
+install: build ## install the module and, if there is none, its settings file
+	install -d '$(DESTDIR)$(MODULES)' '$(DESTDIR)$(CONF)/autoload_configs'
+	# Put in place by renaming: overwriting the file under a switch that has it mapped would crash it.
+	install -m 755 $(MODULE) '$(DESTDIR)$(MODULES)/.mod_fail2ban.so.new'
+	mv -f '$(DESTDIR)$(MODULES)/.mod_fail2ban.so.new' '$(DESTDIR)$(MODULES)/mod_fail2ban.so'
+	@if [ -e '$(DESTDIR)$(CONF)/autoload_configs/fail2ban.conf.xml' ]; then \
+	   echo 'kept the settings in $(DESTDIR)$(CONF)/autoload_configs/fail2ban.conf.xml'; \
+	 else \
+	   install -m 644 conf/autoload_configs/fail2ban.conf.xml '$(DESTDIR)$(CONF)/autoload_configs/'; \
+	   echo 'installed $(DESTDIR)$(CONF)/autoload_configs/fail2ban.conf.xml'; \
+	 fi
+	@echo 'installed $(DESTDIR)$(MODULES)/mod_fail2ban.so; now: fs_cli -x "load mod_fail2ban"'
+
+uninstall: ## remove the module; the settings file stays
+	rm -f '$(DESTDIR)$(MODULES)/mod_fail2ban.so'
+
+deb: build ## make a Debian package: target/freeswitch-mod-fail2ban_VERSION_ARCH.deb
+	tests/deb.sh '$(VERSION)' '$(MODULES)' '$(CONF)'
+
+live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=...)
+	@tests/deps.sh live
+	$(CARGO) build --release --lib --locked
+	tests/live.sh '$(FREESWITCH_PREFIX)'
+
+fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60)
+	cd fuzz && $(CARGO) +nightly fuzz run line -- -max_total_time=$(or $(SECONDS),60)

@@ -1,0 +1,107 @@
+//! No line can be forged: whatever bytes an attacker puts into an event, one event is one line, and the line
+//! says what happened and who did it.
+
+mod reader;
+
+use std::net::IpAddr;
+
+use mod_fail2ban::line::Format;
+use mod_fail2ban::signal::{Field, Kind, NotASignal, Signal, Texts};
+use proptest::prelude::*;
+
+/// Bytes as they come, and bytes as an attacker would choose them.
+fn hostile_text() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..20),
+        "\\PC{0,10}".prop_map(String::into_bytes),
+        proptest::sample::select(
+            &[
+                "x] ip[8.8.8.8] at[",
+                "] ip[",
+                "at[2020-01-01T00:00:00.000000+0000]",
+                "\r\n A registration failed user[q] ip[9.9.9.9] at[",
+                "\nA registration failed user[] ip[9.9.9.9] at[2026-11-22T00:51:58.493952+0000]\n",
+                "2020-01-01T00:00:00.000000+0000 mod_fail2ban: register_failure ip=9.9.9.9 user=\"",
+                "\" ip=9.9.9.9 user=\"",
+                "%22 %5D %00 %",
+                "%...",
+                "\",\"ip\":\"9.9.9.9\",\"user\":\"",
+                "\\",
+                "\u{2028}\u{2029}\u{85}\u{202e}\u{feff}\u{200b}",
+                "\u{ff3b}\u{ff3d}\u{3164}\u{ad}",
+                "20200101T000000",
+                "\0\u{1b}[31m\t\u{7f}",
+                "张三 o'brien <sip:a@b;x=y>",
+            ][..]
+        )
+        .prop_map(|text| text.as_bytes().to_vec()),
+        Just(vec![b'a'; 300]),
+        Just(vec![0xC3; 300]),
+    ];
+    proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    proptest::sample::select(&Kind::ALL[..])
+}
+
+/// An event's texts, each there or not.
+fn event_texts() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
+    proptest::collection::vec(proptest::option::of(hostile_text()), 15)
+}
+
+fn borrowed(texts: &[Option<Vec<u8>>]) -> Texts<'_> {
+    std::array::from_fn(|at| texts[at].as_deref())
+}
+
+proptest! {
+    #[test]
+    fn one_event_is_one_line_that_says_who_did_what(kind in kind(), ip in address(), texts in event_texts()) {
+        let ip_text = ip.to_string();
+        let mut texts = borrowed(&texts);
+        texts[Field::Ip as usize] = Some(ip_text.as_bytes());
+        texts[Field::Success as usize] = Some(b"0");
+        let signal = Signal::from_headers(kind, texts).expect("an event with an address is a signal");
+        prop_assert_eq!(signal.ip, ip.to_canonical());
+        reader::check(&signal);
+    }
+
+    #[test]
+    fn an_address_is_parsed_or_there_is_no_line(kind in kind(), texts in event_texts()) {
+        let mut texts = borrowed(&texts);
+        texts[Field::Success as usize] = Some(b"0");
+        match Signal::from_headers(kind, texts) {
+            Ok(signal) => reader::check(&signal),
+            Err(why) => prop_assert_eq!(why, NotASignal::NoAddress),
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
+        let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
+        let signal = Signal::from_log(&line).expect("a rejection").expect("an address");
+        prop_assert_eq!(signal.ip, ip.to_canonical());
+        reader::check(&signal);
+        if let Some(Ok(signal)) = Signal::from_log(&rest) {
+            reader::check(&signal);
+        }
+    }
+}
+
+#[test]
+fn the_strict_reader_is_strict() {
+    for (format, line) in [
+        (Format::Classic, "A registration failed user[x] ip[8.8.8.8] at[] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n"),
+        (Format::Classic, "A registration failed user[a\nb] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n"),
+        (Format::Classic, "A registration failed user[a] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]"),
+        (Format::Dated, "2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=1.1.1.1 user=\"\" ip=9.9.9.9 user=\"\"\n"),
+        (Format::Dated, "2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=1.1.1.1 user=\"%\"\n"),
+        (Format::Json, "{\"time\":\"t\",\"event\":\"register_failure\",\"ip\":\"1.1.1.1\",\"other\":\"\",\"user\":\"\"}\n"),
+    ] {
+        assert!(reader::read(format, line.as_bytes()).is_err(), "{line}");
+    }
+}
