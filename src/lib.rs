@@ -102,7 +102,8 @@ unsafe extern "C" fn mod_fail2ban_shutdown() -> sys::switch_status_t {
 /// Reads the settings, opens the log, and last of all binds.
 pub fn load() -> Result<(), String> {
     let mut bound = BOUND.lock();
-    let settings = do_config()?;
+    let (settings, warnings) = do_config()?;
+    warn(&warnings);
     let host = Host { now: clock::now, local: clock::local, say, reload: reload_from_writer };
     let journal = Journal::start(&settings, host).map_err(|error| cannot_open(&settings, &error))?;
     *MODULE.write() = Some(Module {
@@ -144,8 +145,8 @@ fn stop_journal() -> Result<(), String> {
     })
 }
 
-/// Reads `fail2ban.conf` and says what is odd about it.
-fn do_config() -> Result<Settings, String> {
+/// Reads `fail2ban.conf`; gives the settings and what is odd about them.
+fn do_config() -> Result<(Settings, Vec<String>), String> {
     let file = settings::FILE;
     let xml = configuration::read(file).ok_or_else(|| {
         format!("{file}: FreeSWITCH has no such configuration (or XML that can't be read); expected autoload_configs/{file}.xml with <configuration name=\"{file}\"><bindings>…")
@@ -155,10 +156,11 @@ fn do_config() -> Result<Settings, String> {
     if !settings.trusted_acl.is_empty() {
         warnings.extend(settings.unknown_acls(configuration::read("acl.conf").as_deref()));
     }
-    for warning in warnings {
-        say(Say::Warning, &warning);
-    }
-    Ok(settings)
+    Ok((settings, warnings))
+}
+
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| say(Say::Warning, warning));
 }
 
 fn cannot_open(settings: &Settings, error: &std::io::Error) -> String {
@@ -189,10 +191,11 @@ fn bind(settings: &Settings) -> Result<Bound, String> {
 fn reload() -> Result<bool, String> {
     let mut bound = BOUND.lock();
     let bound = bound.as_mut().ok_or("mod_fail2ban is being unloaded")?;
-    let settings = do_config()?;
+    let (settings, warnings) = do_config()?;
     if MODULE.read().as_ref().is_some_and(|module| module.settings == settings) {
         return Ok(false);
     }
+    warn(&warnings);
     // First hear all that either settings need, then change over, then hear no more than the new ones need.
     let topics = topics(&settings);
     let is_new = |topic: &&Topic| !bound.events.iter().any(|binding| binding.topic() == **topic);

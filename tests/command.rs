@@ -1,0 +1,200 @@
+//! The command `fail2ban`: what an operator sees and does in the console.
+
+mod common;
+
+use std::fs;
+
+use common::{Event, Switch, configuration, wait_until};
+use serde_json::{Value, json};
+
+fn status(switch: &Switch) -> Value {
+    serde_json::from_str(&switch.api("fail2ban status json")).expect("status json is JSON")
+}
+
+#[test]
+fn status_tells_what_is_in_force_and_what_was_written() {
+    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    for _ in 0..3 {
+        switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    }
+    switch.fire_event(&Event::register_failure("1009", "2001:db8::1"));
+    switch.fire_event(&Event::register_failure("1009", "no address"));
+    switch.wait_for_lines(4);
+    wait_until("the count of what was written", || {
+        let of = &status(&switch)["signals"]["register_failure"];
+        of["written"] == 4 && of["no_address"] == 1
+    });
+    let status = status(&switch);
+    assert_eq!(status["state"], "writing");
+    assert_eq!(status["log_is_on_disk"], true);
+    assert_eq!(status["last_error"], Value::Null);
+    assert_eq!(status["settings"]["events"], json!(["register_failure"]));
+    assert_eq!(status["settings"]["format"], "classic");
+    assert_eq!(status["settings"]["logfile"], switch.log_file().to_str().unwrap());
+    let of = &status["signals"]["register_failure"];
+    assert_eq!(
+        (&of["seen"], &of["dropped"], &of["last_minute"], &of["last_hour"]),
+        (&json!(4), &json!(0), &json!(4), &json!(4))
+    );
+    assert_eq!(status["busiest"][0], json!({ "ip": "192.0.2.7", "count": 3, "error": 0 }));
+
+    let text = switch.api("fail2ban status");
+    for part in [
+        "writing",
+        "classic",
+        "register_failure",
+        "192.0.2.7",
+        "##############################",
+        "last error  none",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("register_attempt"), "{text}");
+}
+
+#[test]
+fn status_tells_when_the_log_is_not_the_file_on_disk() {
+    let switch = Switch::start("");
+    fs::create_dir(switch.path("own")).unwrap();
+    let log = switch.path("own/f.log");
+    switch.write_config(&configuration(&format!("<param name=\"logfile\" value=\"{}\"/>", log.display())));
+    switch.load().unwrap();
+    fs::remove_dir_all(switch.path("own")).unwrap();
+    wait_until("the loss", || status(&switch)["log_is_on_disk"] == false);
+    wait_until("the state", || status(&switch)["state"] == "failing");
+    assert!(switch.api("fail2ban status").contains("NOT the file on disk"));
+    assert!(status(&switch)["last_error"]["error"].as_str().unwrap().contains("No such file"));
+}
+
+#[test]
+fn status_names_the_ten_busiest_of_a_million_addresses() {
+    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    if switch.is_real() {
+        return eprintln!("SKIPPED: a storm of events is for the stand-in");
+    }
+    for _ in 0..50 {
+        switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    }
+    switch.storm(2, 20_000, &Event::register_failure("1009", "2001:db8::{n}"));
+    let busiest = status(&switch)["busiest"].as_array().unwrap().clone();
+    assert_eq!(busiest.len(), 10);
+    assert_eq!(busiest[0]["ip"], "192.0.2.7");
+}
+
+#[test]
+fn a_changed_setting_is_put_in_force_and_a_bad_one_refused() {
+    let switch = Switch::loaded("");
+    assert_eq!(switch.api("fail2ban reload").trim(), "+OK nothing has changed");
+    let conf = switch.path("conf/autoload_configs/fail2ban.conf.xml");
+    // Without the host's own notice: `fail2ban reload` alone has to read it.
+    fs::write(&conf, configuration("<param name=\"format\" value=\"dated\"/>")).unwrap();
+    if switch.is_real() {
+        switch.api("reloadxml");
+    } else {
+        assert_eq!(switch.api("fail2ban reload").trim(), "+OK the changed settings are in force");
+    }
+    wait_until("the setting", || status(&switch)["settings"]["format"] == "dated");
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    assert!(switch.wait_for_lines(1)[0].ends_with(
+        " mod_fail2ban: register_failure ip=192.0.2.7 port=5070 profile=\"internal\" method=REGISTER \
+         agent=\"friendly-scanner\" to_user=\"1009\" user=\"1009\""
+    ));
+
+    switch.write_config(&configuration("<param name=\"format\" value=\"yaml\"/>"));
+    wait_until("the refusal", || {
+        switch.host_lines("ERR").iter().any(|line| line.contains("keeps its settings"))
+    });
+    let answer = switch.api("fail2ban reload");
+    assert!(
+        answer.starts_with("-ERR") && answer.contains("yaml") && answer.contains("classic, dated or json")
+    );
+    assert_eq!(status(&switch)["settings"]["format"], "dated");
+}
+
+#[test]
+fn reloadxml_changes_which_signals_are_heard() {
+    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    let attempt =
+        Event::register_failure("1009", "192.0.2.7").with("Event-Subclass", "sofia::register_attempt");
+    switch.fire_event(&attempt);
+    switch.write_config(&configuration("<param name=\"events\" value=\"register_attempt\"/>"));
+    wait_until("the settings", || status(&switch)["settings"]["events"] == json!(["register_attempt"]));
+    switch.fire_event(&attempt);
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    let lines = switch.wait_for_lines(1);
+    assert!(lines.len() == 1 && lines[0].starts_with("A registration was attempted"), "{lines:?}");
+}
+
+#[test]
+fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
+    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    if switch.is_real() {
+        return eprintln!("SKIPPED: a storm of events is for the stand-in");
+    }
+    switch.begin_storm(3, &Event::register_failure("u{n}", "192.0.2.7"));
+    for turn in 0..100 {
+        let format = ["classic", "dated", "json"][turn % 3];
+        let log = ["log/fail2ban.log", "log/other.log"][turn % 2];
+        switch.write_config(&configuration(&format!(
+            "<param name=\"events\" value=\"register_failure\"/><param name=\"format\" value=\"{format}\"/>\
+             <param name=\"logfile\" value=\"{}\"/><param name=\"buffer-size\" value=\"{}m\"/>",
+            switch.path(log).display(),
+            4 + turn % 5
+        )));
+        let answer = switch.api("fail2ban reload");
+        assert!(answer.starts_with("+OK"), "{answer}");
+    }
+    let calls = switch.end_storm()["calls"].as_u64().unwrap() as usize;
+    let of = status(&switch)["signals"]["register_failure"].clone();
+    let dropped = of["dropped"].as_u64().unwrap() as usize;
+    assert_eq!(of["seen"], calls);
+    switch.unload().unwrap();
+    let mut users = Vec::new();
+    for log in ["log/fail2ban.log", "log/other.log"] {
+        for line in fs::read_to_string(switch.path(log)).unwrap().lines() {
+            let user = ["user[", " user=\"", "\"user\":\""].iter().find_map(|start| {
+                let rest = line.split_once(start)?.1;
+                rest.split_once(|char: char| char == ']' || char == '"').map(|(user, _)| user)
+            });
+            users.extend(user.map(str::to_owned));
+        }
+    }
+    assert_eq!(users.len() + dropped, calls);
+    users.sort();
+    users.dedup();
+    assert_eq!(users.len() + dropped, calls, "a line is there twice");
+}
+
+#[test]
+fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
+    let switch = Switch::loaded("<param name=\"events\" value=\"acl_reject\"/>");
+    assert!(switch.api("fail2ban test").starts_with("+OK 10 lines for 192.0.2.1"));
+    assert!(switch.api("fail2ban test 2001:db8::7 2").starts_with("+OK 2 lines"));
+    let lines = switch.wait_for_lines(12);
+    assert!(
+        lines[..10]
+            .iter()
+            .all(|line| line.starts_with("A registration failed user[fail2ban-test] ip[192.0.2.1] at["))
+    );
+    assert!(lines[10..].iter().all(|line| line.contains(" ip[2001:db8::7] ")));
+    for refused in ["test 10.0.0.1", "test 192.0.2.1 0", "test 192.0.2.1 x", "tets", "status now"] {
+        let answer = switch.api(&format!("fail2ban {refused}"));
+        assert!(answer.starts_with("-ERR") && answer.contains("expected"), "{answer}");
+    }
+    assert_eq!(switch.log_text().lines().count(), 13);
+}
+
+#[test]
+fn help_and_completion_name_every_command() {
+    let switch = Switch::loaded("");
+    for answer in [switch.api("fail2ban help"), switch.api("fail2ban")] {
+        for command in ["status [json]", "reload", "reopen", "test [IP [COUNT]]", "help"] {
+            assert!(answer.contains(&format!("fail2ban {command}")), "{answer}");
+        }
+    }
+    if !switch.is_real() {
+        assert_eq!(switch.completions("fail2ban ").len(), 6);
+        switch.unload().unwrap();
+        assert_eq!(switch.completions("fail2ban ").len(), 0);
+    }
+}

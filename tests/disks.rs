@@ -1,0 +1,256 @@
+//! On a disk that is full, gone or does not take a write, lines wait in memory; what does not fit is counted;
+//! nothing is torn, and written + dropped = seen, exactly.
+
+mod common;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Event, Switch, configuration, wait_until};
+use serde_json::Value;
+
+fn failure() -> Event {
+    Event::register_failure("u{n}", "192.0.2.7")
+}
+
+fn status(switch: &Switch) -> Value {
+    serde_json::from_str(&switch.api("fail2ban status json")).expect("status json is JSON")
+}
+
+/// Of the failures: seen, written, waiting, dropped; which have to add up at any moment.
+fn tally(switch: &Switch) -> [u64; 4] {
+    let status = status(switch);
+    let of = &status["signals"]["register_failure"];
+    let tally = ["seen", "written", "waiting", "dropped"].map(|name| of[name].as_u64().expect(name));
+    assert_eq!(tally[0], tally[1] + tally[2] + tally[3], "{of}");
+    tally
+}
+
+/// The failures in a log, each of which has to be whole, and the losses that it tells of.
+fn failures_and_losses(text: &str) -> (u64, u64) {
+    let (mut failures, mut losses) = (0, 0);
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("Fail2ban dropped ") {
+            let (count, rest) = rest.split_once(" lines (register_failure=").expect(line);
+            assert!(rest.starts_with(&format!("{count}) at[")), "{line}");
+            losses += count.parse::<u64>().expect(line);
+        } else if !line.starts_with("Fail2ban ") {
+            assert!(
+                line.starts_with("A registration failed user[u") && line.ends_with(']'),
+                "torn: {line:?}"
+            );
+            assert!(line.matches("user[").count() == 1, "merged: {line:?}");
+            failures += 1;
+        }
+    }
+    (failures, losses)
+}
+
+fn logs_to(path: &Path, more: &str) -> String {
+    format!("<param name=\"logfile\" value=\"{}\"/>{more}", path.display())
+}
+
+/// A small file system of its own; root alone can make one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Option<SmallDisk> {
+        fs::create_dir(&at).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(SmallDisk(at)),
+            _ => {
+                let _ =
+                    writeln!(std::io::stderr(), "SKIPPED: a full disk, since nothing can be mounted here");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Fills what is free of a disk.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events() {
+    let switch = Switch::start("");
+    let Some(disk) = SmallDisk::mount(switch.path("disk")) else { return };
+    if switch.is_real() {
+        return;
+    }
+    let log = disk.0.join("f.log");
+    switch.write_config(&configuration(&logs_to(&log, "<param name=\"buffer-size\" value=\"64k\"/>")));
+    switch.load().unwrap();
+    switch.storm(2, 100, &failure());
+    fill(&disk.0.join("filler"));
+    switch.storm(4, 20_000, &failure());
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    let [seen, _, waiting, dropped] = tally(&switch);
+    assert!(seen == 20_100 && waiting > 0 && dropped > 0);
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    switch.storm(2, 100, &failure());
+    let text = || fs::read_to_string(&log).unwrap();
+    wait_until("the losses to be told", || text().contains("Fail2ban dropped "));
+    wait_until("every line to be written", || tally(&switch)[2] == 0);
+    let [seen, written, _, dropped] = tally(&switch);
+    assert_eq!((seen, written + dropped), (20_200, 20_200));
+    assert_eq!(failures_and_losses(&text()), (written, dropped));
+    let warnings = switch.host_lines("WARNING");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains(&format!("{dropped} lines were dropped (register_failure={dropped})")));
+    assert_eq!(switch.host_lines("ERR").len(), 1, "once for the whole outage");
+    drop(switch);
+}
+
+#[test]
+fn a_short_outage_loses_nothing() {
+    let switch = Switch::start("");
+    let Some(disk) = SmallDisk::mount(switch.path("disk")) else { return };
+    if switch.is_real() {
+        return;
+    }
+    let log = disk.0.join("f.log");
+    switch.write_config(&configuration(&logs_to(&log, "")));
+    switch.load().unwrap();
+    for outage in 0..3 {
+        fill(&disk.0.join("filler"));
+        switch.storm(2, 200, &failure());
+        wait_until("the outage to be said", || switch.host_lines("ERR").len() == outage + 1);
+        fs::remove_file(disk.0.join("filler")).unwrap();
+        wait_until("every line to be written", || tally(&switch)[2] == 0);
+    }
+    assert_eq!(failures_and_losses(&fs::read_to_string(&log).unwrap()), (600, 0));
+    assert_eq!(tally(&switch), [600, 600, 0, 0]);
+    drop(switch);
+}
+
+#[test]
+fn a_log_that_can_never_be_written_can_be_left_for_another_one() {
+    let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
+    switch.load().unwrap();
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    for number in 0..10 {
+        switch.fire_event(&Event::register_failure(format!("u{number}"), "192.0.2.7"));
+    }
+    wait_until("the events", || tally(&switch)[2] == 10);
+    assert_eq!(status(&switch)["state"], "failing");
+    switch.write_config(&configuration(&logs_to(&switch.log_file(), "")));
+    wait_until("every line to be written", || tally(&switch)[2] == 0);
+    assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
+    assert_eq!(status(&switch)["state"], "writing");
+}
+
+#[test]
+fn what_can_not_be_written_before_an_unload_is_said_to_be_lost() {
+    let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
+    switch.load().unwrap();
+    for number in 0..10 {
+        switch.fire_event(&Event::register_failure(format!("u{number}"), "192.0.2.7"));
+    }
+    wait_until("the events", || tally(&switch)[2] == 10);
+    switch.unload().unwrap();
+    let warnings = switch.host_lines("WARNING");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("10 lines are lost (register_failure=10)"), "{warnings:?}");
+    assert!(switch.is_up());
+}
+
+/// A pipe with a reader that does not read until it is asked to.
+fn pipe(path: &Path) -> File {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap()
+}
+
+/// Reads what there is in the pipe.
+fn drain(pipe: &mut File, text: &mut Vec<u8>) {
+    let mut block = [0; 65_536];
+    while let Ok(read @ 1..) = pipe.read(&mut block) {
+        text.extend_from_slice(&block[..read]);
+    }
+}
+
+#[test]
+fn a_pipe_without_a_reader_is_refused_at_once() {
+    let switch = Switch::start("");
+    let path = switch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    switch.write_config(&configuration(&logs_to(&path, "")));
+    switch.load().unwrap_err();
+    let errors = switch.host_lines("ERR");
+    assert!(errors[0].contains("logfile=") && errors[0].contains("pipe"), "{errors:?}");
+}
+
+#[test]
+fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
+    let switch = Switch::start("");
+    if switch.is_real() {
+        return eprintln!("SKIPPED: a storm of events is for the stand-in");
+    }
+    let path = switch.path("pipe");
+    let mut reader = pipe(&path);
+    switch.write_config(&configuration(&logs_to(&path, "<param name=\"buffer-size\" value=\"1m\"/>")));
+    switch.load().unwrap();
+    switch.storm(4, 100_000, &failure());
+    let [seen, _, waiting, dropped] = tally(&switch);
+    assert!(seen == 100_000 && waiting > 0 && dropped > 0, "{seen} {waiting} {dropped}");
+    assert!(status(&switch)["waiting_bytes"].as_u64().unwrap() <= 1 << 20);
+    wait_until("the stuck write to show", || status(&switch)["state"] == "stuck");
+    let mut text = Vec::new();
+    wait_until("every line to be read", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[2] == 0 && String::from_utf8_lossy(&text).contains("Fail2ban dropped ")
+    });
+    let [seen, written, _, dropped] = tally(&switch);
+    assert_eq!(seen, written + dropped);
+    drain(&mut reader, &mut text);
+    assert_eq!(failures_and_losses(&String::from_utf8(text).unwrap()), (written, dropped));
+}
+
+#[test]
+fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
+    let switch = Switch::start("");
+    if switch.is_real() {
+        return eprintln!("SKIPPED: a storm of events is for the stand-in");
+    }
+    let path = switch.path("pipe");
+    let mut reader = pipe(&path);
+    switch.write_config(&configuration(&logs_to(&path, "")));
+    switch.load().unwrap();
+    switch.storm(1, 5_000, &failure());
+    let _ = switch.unload();
+    let errors = switch.host_lines("ERR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("stays in memory") && errors[0].contains("does not return"), "{errors:?}");
+    assert!(switch.has_code_mapped());
+
+    switch.write_config(&configuration(&logs_to(&switch.log_file(), "")));
+    switch.load().unwrap();
+    assert_eq!(tally(&switch), [0, 0, 0, 0]);
+    switch.storm(1, 10, &failure());
+    wait_until("the new writer", || failures_and_losses(&switch.log_text()) == (10, 0));
+
+    // The old writer ends its work once it can, and nothing of it is lost.
+    let mut text = Vec::new();
+    wait_until("the old writer", || {
+        drain(&mut reader, &mut text);
+        String::from_utf8_lossy(&text).contains("Fail2ban stoping")
+    });
+    assert_eq!(failures_and_losses(&String::from_utf8(text).unwrap()), (5_000, 0));
+    wait_until("the old thread's end", || {
+        switch.resources().threads.iter().filter(|name| *name == "fail2ban").count() == 1
+    });
+    switch.unload().unwrap();
+}
