@@ -1,0 +1,40 @@
+#!/bin/sh
+# Unpacks the fail2ban of a Debian release into DIR: nothing is installed, no service is started,
+# and the machine's own apt lists stay as they are.
+# usage: fetch.sh RELEASE DIR
+set -eu
+
+release=$1
+dir=$2
+if [ -e "$dir" ]; then exit 0; fi
+mkdir -p "$(dirname "$dir")"
+exec 9>"$dir.lock"
+flock 9
+if [ -e "$dir" ]; then exit 0; fi # another has fetched it meanwhile
+
+work=$(mktemp -d "$dir.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+: >"$work/status"
+
+# The machine's own mirror, whatever it is, asked for that release.
+mirror=$(. /etc/os-release
+  apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+  awk -v suite="$VERSION_CODENAME" '$1 == suite && $2 == "main" { print $3; exit }')
+if [ -z "$mirror" ]; then echo "no Debian mirror among apt's sources" >&2; exit 1; fi
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+echo "deb [signed-by=$keys] $mirror $release main" >"$work/sources.list"
+
+apt() {
+  apt-get -qq \
+    -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+    -o Dir::State::Lists="$work/lists" -o Dir::State::Status="$work/status" \
+    -o Dir::Cache="$work/cache" -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
+}
+cd "$work"
+apt update
+apt download fail2ban
+dpkg-deb -x fail2ban_*.deb unpacked
+# Renamed into place when whole: a broken download is never taken for a good one.
+mv unpacked "$dir"

@@ -1,0 +1,106 @@
+//! The fail2bans that the kit is tested with: those of Debian 12 and 13, unpacked and not installed.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The Python that Debian's fail2ban is made for; another may come first in the PATH.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A fail2ban, unpacked.
+pub struct Fail2ban {
+    root: PathBuf,
+}
+
+/// Debian 12's (1.0.2) and Debian 13's (1.1.0); tells, once, of each that can't be had.
+pub fn all() -> &'static [Fail2ban] {
+    static ALL: OnceLock<Vec<Fail2ban>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let unpacked = |release: &str| {
+            let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
+            match output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root)) {
+                Ok(_) => Some(Fail2ban { root }),
+                Err(why) => {
+                    skipped(&format!("all that needs the fail2ban of Debian's {release}: {why}"));
+                    None
+                }
+            }
+        };
+        ["bookworm", "trixie"].into_iter().filter_map(unpacked).collect()
+    })
+}
+
+/// Tells of what could not be tested; straight to stderr, since the test runner hides what a
+/// passing test prints.
+pub fn skipped(what: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {what}");
+}
+
+/// The kit as it is shipped.
+pub fn kit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/fail2ban")
+}
+
+/// What a command printed, or why it failed.
+pub fn output_of(command: &mut Command) -> Result<String, String> {
+    let Output { status, stdout, stderr } =
+        command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    if status.success() {
+        Ok(stdout)
+    } else {
+        Err(format!("{command:?}: {status}\n{stdout}{}", String::from_utf8_lossy(&stderr)))
+    }
+}
+
+fn in_tests(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fail2ban").join(file)
+}
+
+impl Fail2ban {
+    /// Where a program of this fail2ban is.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.root.join("usr/bin").join(name)
+    }
+
+    /// A command that runs a script with this fail2ban's code; `within` may put it elsewhere,
+    /// such as `ip netns exec NAME`.
+    pub fn python(&self, within: &[&str], script: &Path) -> Command {
+        let mut words = within.iter().copied().chain([PYTHON]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg(script);
+        command.env("PYTHONPATH", self.root.join("usr/lib/python3/dist-packages"));
+        command
+    }
+
+    /// Runs one of its programs to its end.
+    pub fn run(&self, name: &str, args: &[&str]) -> Result<String, String> {
+        output_of(self.python(&[], &self.program(name)).args(args))
+    }
+
+    /// Runs `check_filter.py` with it.
+    pub fn check_filter(&self, args: &[&str]) -> Result<String, String> {
+        output_of(self.python(&[], &in_tests("check_filter.py")).args(args))
+    }
+
+    /// Makes, in an empty directory, its own configuration with the kit added and the jail that
+    /// its package enables, sshd, taken out. `jails` is what a user would write to jail.local.
+    pub fn configure(&self, directory: &Path, jails: &str) {
+        let from = format!("{}/.", self.root.join("etc/fail2ban").display());
+        for from in [from, format!("{}/.", kit().display())] {
+            output_of(Command::new("cp").args(["-r", &from]).arg(directory)).unwrap();
+        }
+        let jails = format!("[sshd]\nenabled = false\n\n{jails}");
+        std::fs::write(directory.join("jail.d/zz.local"), jails).unwrap();
+    }
+}
+
+impl fmt::Display for Fail2ban {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fail2ban in {}", self.root.display())
+    }
+}
