@@ -21,6 +21,8 @@ case $1 in
         need_command binutils nm
         need_command iproute2 ip
         need_command nftables nft
+        need_command iptables iptables
+        need_file python3-pyinotify /usr/lib/python3/dist-packages/pyinotify.py
         need_file python3-minimal /usr/bin/python3
         ;;
 esac

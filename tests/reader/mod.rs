@@ -122,7 +122,12 @@ fn read_json(text: &str) -> Result<Read, String> {
     if object.len() != texts.len() + 3 {
         return Err("an unknown name".into());
     }
-    Ok(Read { event: event_of(string("event")?)?, ip: ip_of(string("ip")?)?, time: string("time")?.into(), texts })
+    Ok(Read {
+        event: event_of(string("event")?)?,
+        ip: ip_of(string("ip")?)?,
+        time: string("time")?.into(),
+        texts,
+    })
 }
 
 fn event_of(name: &str) -> Result<&'static str, String> {
