@@ -1,7 +1,7 @@
 //! `mod_fail2ban` for FreeSWITCH: tells fail2ban, from inside the switch, who is attacking it.
 //!
 //! FreeSWITCH loads the module, calls [`load`] and in the end [`shutdown`]. In between, an event goes one
-//! way: `host::Event` → [`signal::Signal`] → [`journal::Journal`] (which makes it a [`line`]) → the writer.
+//! way: `host::Event` → [`signal::Signal`] → [`journal::Journal`] (which makes it a line) → the writer.
 //! Unsafe code is in [`host`] and in the two entry points here, and nowhere else.
 
 pub mod challenges;
@@ -263,6 +263,7 @@ fn with_module(body: impl FnOnce(&Module)) {
 }
 
 impl Module {
+    #[inline]
     fn heed(&self, kind: Kind, signal: Result<Signal<'_>, NotASignal>) {
         match signal {
             Err(why) => self.journal.enter_no_signal(kind, why),

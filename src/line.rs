@@ -52,25 +52,29 @@ pub struct LocalTime {
 pub struct Clock {
     local: fn(i64) -> LocalTime,
     second: i64,
+    /// The host's clock moves in steps, so that many lines have the same time.
+    micros: i64,
     text: Stamp,
 }
 
 impl Clock {
     /// `local` gives the local time of a second since 1970.
     pub fn new(local: fn(i64) -> LocalTime) -> Clock {
-        Clock { local, second: i64::MIN, text: *b"0000-00-00T00:00:00.000000+0000" }
+        Clock { local, second: i64::MIN, micros: i64::MIN, text: *b"0000-00-00T00:00:00.000000+0000" }
     }
 
     /// The time of so many microseconds since 1970.
     pub fn stamp(&mut self, micros: i64) -> Stamp {
-        let second = micros.div_euclid(1_000_000);
-        if second != self.second {
-            self.second = second;
-            self.text = seconds_text((self.local)(second));
+        if micros != self.micros {
+            self.micros = micros;
+            let second = micros.div_euclid(1_000_000);
+            if second != self.second {
+                self.second = second;
+                self.text = seconds_text((self.local)(second));
+            }
+            put_digits(&mut self.text[20..26], micros.rem_euclid(1_000_000).unsigned_abs());
         }
-        let mut stamp = self.text;
-        put_digits(&mut stamp[20..26], micros.rem_euclid(1_000_000).unsigned_abs());
-        stamp
+        self.text
     }
 }
 
@@ -264,19 +268,32 @@ fn write_ip(out: &mut impl Write, ip: IpAddr) -> io::Result<()> {
     let IpAddr::V4(ip) = ip else {
         return write!(out, "{ip}");
     };
-    let mut text = [0; 15];
+    let mut text = [0; 16];
     let mut len = 0;
-    for (place, octet) in ip.octets().into_iter().enumerate() {
-        if place > 0 {
-            text[len] = b'.';
-            len += 1;
-        }
-        let digits = 1 + usize::from(octet > 9) + usize::from(octet > 99);
-        put_digits(&mut text[len..len + digits], octet.into());
-        len += digits;
+    for octet in ip.octets() {
+        let (digits, count) = &OCTETS[usize::from(octet)];
+        text[len..len + 4].copy_from_slice(digits);
+        len += count;
     }
-    out.write_all(&text[..len])
+    out.write_all(&text[..len - 1])
 }
+
+/// Each octet with the dot that follows it, and how long that is.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (hundreds, tens, ones) =
+            (b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8);
+        octets[octet] = match octet {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        octet += 1;
+    }
+    octets
+};
 
 #[cfg(test)]
 mod tests {
@@ -386,10 +403,11 @@ mod tests {
 
     #[test]
     fn every_ipv4_address_reads_as_the_library_writes_it() {
-        for text in ["0.0.0.0", "255.255.255.255", "10.99.0.2", "1.20.199.9", "100.10.1.0"] {
+        for octet in 0..=255 {
+            let ip = IpAddr::from([octet, 255 - octet, octet, octet]);
             let mut out = Vec::new();
-            write_ip(&mut out, text.parse().unwrap()).unwrap();
-            assert_eq!(out, text.as_bytes());
+            write_ip(&mut out, ip).unwrap();
+            assert_eq!(out, ip.to_string().as_bytes());
         }
     }
 }

@@ -272,6 +272,7 @@ impl<'a> Signal<'a> {
     }
 
     /// What the headers of an event say, looked up as [`Kind::headers`] has it.
+    #[inline]
     pub fn from_headers(kind: Kind, mut texts: Texts<'a>) -> Result<Signal<'a>, NotASignal> {
         if kind == Kind::VertoLoginFailure && texts[Field::Success as usize] != Some(b"0") {
             return Err(NotASignal::Harmless);

@@ -154,7 +154,7 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
         for line in fs::read_to_string(switch.path(log)).unwrap().lines() {
             let user = ["user[", " user=\"", "\"user\":\""].iter().find_map(|start| {
                 let rest = line.split_once(start)?.1;
-                rest.split_once(|char: char| char == ']' || char == '"').map(|(user, _)| user)
+                rest.split_once([']', '"']).map(|(user, _)| user)
             });
             users.extend(user.map(str::to_owned));
         }

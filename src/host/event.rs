@@ -55,7 +55,9 @@ impl<'a> Event<'a> {
             // SAFETY: *delivery*; it is a C string or null.
             let name = unsafe { text(header.name) }.unwrap_or_default();
             let found = wanted.list.iter().find(|wanted| {
-                (!tells || wanted.hash == header.hash) && name.eq_ignore_ascii_case(wanted.name.as_bytes())
+                let wanted_name = wanted.name.as_bytes();
+                (!tells || wanted.hash == header.hash)
+                    && (name == wanted_name || name.eq_ignore_ascii_case(wanted_name))
             });
             let Some(found) = found else { continue };
             let slot: &mut Option<&'a [u8]> = &mut texts[found.field as usize];
@@ -72,16 +74,22 @@ impl<'a> Event<'a> {
     }
 
     /// Whether the hashes that the host keeps beside the names are those that we expect: if so, they spare us
-    /// to read the names. Found out once, at the first event.
+    /// to read the names. Found out once, from the first header that has one.
     fn is_hashed(&self) -> bool {
         static HASHED: OnceCell<bool> = OnceCell::new();
-        *HASHED.get_or_init(|| {
-            // SAFETY: *delivery*; it is the first header or null.
-            let first = unsafe { self.raw.headers.as_ref() };
+        if let Some(hashed) = HASHED.get() {
+            return *hashed;
+        }
+        let mut next = self.raw.headers;
+        // SAFETY: *delivery*; the list ends in null.
+        while let Some(header) = unsafe { next.as_ref() } {
+            next = header.next;
             // SAFETY: *delivery*; it is a C string or null.
-            let name = first.and_then(|first| unsafe { text(first.name) });
-            first.zip(name).is_some_and(|(first, name)| signal::hash(name) == first.hash)
-        })
+            if let (1.., Some(name)) = (header.hash, unsafe { text(header.name) }) {
+                return *HASHED.get_or_init(|| signal::hash(name) == header.hash);
+            }
+        }
+        false
     }
 }
 

@@ -1,0 +1,342 @@
+//! A switch to test in: the stand-in, or, where `FREESWITCH_PREFIX` names one, an installed FreeSWITCH. Each
+//! `Switch` is a process of its own with its folders in a temporary one, and both go when it is dropped.
+//!
+//! Where the two differ, a test asks [`Switch::is_real`]. A real FreeSWITCH is driven over its event socket,
+//! which delivers events later than it says it did, so a test waits for what it expects; and which can't
+//! carry every event, see [`Switch::carries`].
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
+
+mod events;
+mod freeswitch;
+mod stand_in;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use events::{Event, data, recorded};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use freeswitch::FreeSwitch;
+use stand_in::StandIn;
+
+/// How long anything may take before a test fails. Generous: machines are slow at times, and a test that
+/// passes does not wait for it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running switch.
+pub struct Switch {
+    host: Host,
+    folder: TempDir,
+}
+
+enum Host {
+    StandIn(StandIn),
+    Real(FreeSwitch),
+}
+
+impl Switch {
+    /// Starts a switch whose `fail2ban.conf.xml` has these `<param …/>`s. The module is not loaded yet.
+    pub fn start(params: &str) -> Switch {
+        Switch::start_with(Some(&configuration(params)), "")
+    }
+
+    /// Starts a switch and loads the module.
+    pub fn loaded(params: &str) -> Switch {
+        let switch = Switch::start(params);
+        switch.load().expect("the module loads");
+        switch
+    }
+
+    /// Starts a switch with the whole text of `fail2ban.conf.xml`, or without the file, and with `<list>`s
+    /// for `acl.conf.xml`.
+    pub fn start_with(fail2ban_conf: Option<&str>, acl_lists: &str) -> Switch {
+        let folder = TempDir::with_prefix("switch-").expect("a temporary folder");
+        let conf = folder.path().join("conf/autoload_configs");
+        std::fs::create_dir_all(&conf).expect("the configuration's folder");
+        std::fs::create_dir(folder.path().join("log")).expect("the log's folder");
+        if let Some(text) = fail2ban_conf {
+            write(&conf.join("fail2ban.conf.xml"), text);
+        }
+        let acl = format!(
+            "<configuration name=\"acl.conf\"><network-lists>{acl_lists}</network-lists></configuration>\n"
+        );
+        write(&conf.join("acl.conf.xml"), &acl);
+        let host = match std::env::var_os("FREESWITCH_PREFIX") {
+            Some(prefix) => Host::Real(FreeSwitch::start(Path::new(&prefix), &module_path(), folder.path())),
+            None => Host::StandIn(StandIn::start(&stand_in_path(), &module_path(), folder.path())),
+        };
+        Switch { host, folder }
+    }
+
+    /// Whether this is FreeSWITCH itself.
+    pub fn is_real(&self) -> bool {
+        matches!(self.host, Host::Real(_))
+    }
+
+    /// `load mod_fail2ban`; the error is what the host says on its console.
+    pub fn load(&self) -> Result<String, String> {
+        match &self.host {
+            Host::StandIn(host) => host.try_ask(&json!({ "load": {} })).map(|_| "+OK\n".into()),
+            Host::Real(_) => self.command("load mod_fail2ban"),
+        }
+    }
+
+    /// `unload mod_fail2ban`.
+    pub fn unload(&self) -> Result<String, String> {
+        match &self.host {
+            Host::StandIn(host) => host.try_ask(&json!({ "unload": {} })).map(|_| "+OK\n".into()),
+            Host::Real(_) => self.command("unload mod_fail2ban"),
+        }
+    }
+
+    /// `reload mod_fail2ban`: both, one after the other.
+    pub fn reload(&self) -> Result<String, String> {
+        match &self.host {
+            Host::StandIn(_) => self.unload().and_then(|_| self.load()),
+            Host::Real(_) => self.command("reload mod_fail2ban"),
+        }
+    }
+
+    /// Runs a command and gives what it wrote.
+    pub fn api(&self, command: &str) -> String {
+        match &self.host {
+            Host::StandIn(host) => match host.try_ask(&json!({ "api": command })) {
+                Ok(text) => text.as_str().expect("a command's output is a text").to_owned(),
+                Err(error) => error,
+            },
+            Host::Real(host) => host.api(command),
+        }
+    }
+
+    /// Runs a command of FreeSWITCH's that answers `-ERR` when it fails.
+    pub fn command(&self, command: &str) -> Result<String, String> {
+        let text = self.api(command);
+        if text.contains("-ERR") { Err(text) } else { Ok(text) }
+    }
+
+    /// Fires an event: `Event-Name` (CUSTOM unless told), `Event-Subclass` (NULL unless told) and others.
+    pub fn fire<V: AsRef<[u8]>>(&self, headers: &[(&str, V)]) {
+        self.fire_event(&Event::new(headers));
+    }
+
+    /// As [`Switch::fire`], from an object.
+    pub fn fire_json(&self, event: &Value) {
+        self.fire_event(&Event::from_json(event));
+    }
+
+    /// As [`Switch::fire`].
+    pub fn fire_event(&self, event: &Event) {
+        match &self.host {
+            Host::StandIn(host) => drop(host.ask(&json!({ "fire": event.to_json() }))),
+            Host::Real(host) => host.send_event(event),
+        }
+    }
+
+    /// Whether an event reaches the module as it is. The stand-in delivers every event; the event socket
+    /// splits at line breaks, trims spaces in front, and drops empty values.
+    pub fn carries(&self, event: &Event) -> bool {
+        !self.is_real() || freeswitch::carries(event)
+    }
+
+    /// Fires many events from many threads, in the stand-in only; gives the handler's times in nanoseconds,
+    /// `{"calls":…,"p50":…,"p99":…,"p9999":…,"max":…,"cpu":{…}}`. `{n}` in a value becomes the event's number.
+    pub fn storm(&self, threads: usize, count: usize, event: &Event) -> Value {
+        self.stand_in()
+            .ask(&json!({ "storm": { "threads": threads, "count": count, "event": event.to_json() } }))
+    }
+
+    /// Begins a storm that lasts until [`Switch::end_storm`].
+    pub fn begin_storm(&self, threads: usize, event: &Event) {
+        let storm = json!({ "threads": threads, "event": event.to_json(), "background": true });
+        self.stand_in().ask(&json!({ "storm": storm }));
+    }
+
+    /// Ends it, with the same result as [`Switch::storm`].
+    pub fn end_storm(&self) -> Value {
+        self.stand_in().ask(&json!({ "join": {} }))
+    }
+
+    /// Writes a line to the host's own log, as FreeSWITCH's modules do, in the stand-in only.
+    pub fn log(&self, level: u32, file: &str, text: &str) {
+        self.stand_in().ask(&json!({ "log": { "level": level, "file": file, "text": text } }));
+    }
+
+    /// What the module has left open in the stand-in: bindings, loggers, handles, completions.
+    pub fn leaks(&self) -> Value {
+        self.stand_in().ask(&json!({ "leaks": {} }))
+    }
+
+    /// The console's completions that begin with `start`, in the stand-in only.
+    pub fn completions(&self, start: &str) -> Vec<String> {
+        let rows = self.stand_in().ask(&json!({ "complete": start }));
+        serde_json::from_value(rows).expect("a list of texts")
+    }
+
+    fn stand_in(&self) -> &StandIn {
+        match &self.host {
+            Host::StandIn(host) => host,
+            Host::Real(_) => panic!("only the stand-in can do this: ask is_real() before"),
+        }
+    }
+
+    /// SIGHUP, as logrotate sends it.
+    pub fn hang_up(&self) {
+        match &self.host {
+            Host::StandIn(_) => self.fire(&[("Event-Name", "TRAP"), ("Trapped-Signal", "HUP")]),
+            Host::Real(host) => host.hang_up(),
+        }
+    }
+
+    /// Puts another text in the place of `fail2ban.conf.xml` and makes the host read it (`reloadxml`).
+    pub fn write_config(&self, text: &str) {
+        write(&self.path("conf/autoload_configs/fail2ban.conf.xml"), text);
+        self.api("reloadxml");
+    }
+
+    /// Removes `fail2ban.conf.xml` and makes the host notice.
+    pub fn remove_config(&self) {
+        std::fs::remove_file(self.path("conf/autoload_configs/fail2ban.conf.xml")).expect("there is one");
+        self.api("reloadxml");
+    }
+
+    /// Everything in the host's own log.
+    pub fn host_log(&self) -> String {
+        if let Host::Real(host) = &self.host {
+            host.flush_log(&self.path("log/freeswitch.log"));
+        }
+        read(&self.path("log/freeswitch.log"))
+    }
+
+    /// The lines of a level (`ERR`, `WARNING`, …) in the host's log, as the module wrote them.
+    pub fn host_lines(&self, level: &str) -> Vec<String> {
+        let log = self.host_log();
+        let of_level = log.lines().filter(|line| line.contains(&format!("[{level}]")));
+        of_level.map(str::to_owned).collect()
+    }
+
+    /// Where the module's log is unless told.
+    pub fn log_file(&self) -> PathBuf {
+        self.path("log/fail2ban.log")
+    }
+
+    /// What is in it now, nothing if there is none.
+    pub fn log_text(&self) -> String {
+        read(&self.log_file())
+    }
+
+    /// Waits for the log to have so many lines after its first, and gives them.
+    pub fn wait_for_lines(&self, count: usize) -> Vec<String> {
+        let lines = || self.log_text().lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        wait_until(&format!("{count} lines in the log"), || lines().len() >= count);
+        lines()
+    }
+
+    /// A path in the switch's own folder, which has `conf` and `log`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        match &self.host {
+            Host::StandIn(host) => host.pid(),
+            Host::Real(host) => host.pid(),
+        }
+    }
+
+    /// What the process holds: open descriptors, and threads by name.
+    pub fn resources(&self) -> Resources {
+        let entries = |what: &str| {
+            let listed =
+                std::fs::read_dir(format!("/proc/{}/{what}", self.pid())).expect("the process lives");
+            listed.map_while(Result::ok).map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let links = entries("fd").into_iter().filter_map(|fd| std::fs::read_link(fd).ok());
+        let names =
+            entries("task").into_iter().filter_map(|task| std::fs::read_to_string(task.join("comm")).ok());
+        let mut threads: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
+        threads.sort_unstable();
+        Resources { descriptors: links.count(), threads }
+    }
+
+    /// Whether the module's code is in the process's memory.
+    pub fn has_code_mapped(&self) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("the process lives");
+        maps.contains("mod_fail2ban.so")
+    }
+
+    /// Whether the process lives and answers.
+    pub fn is_up(&self) -> bool {
+        match &self.host {
+            Host::StandIn(host) => host.try_ask(&json!({ "api": "version" })).is_ok(),
+            Host::Real(host) => host.api("status").contains("is ready"),
+        }
+    }
+}
+
+/// See [`Switch::resources`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    pub descriptors: usize,
+    pub threads: Vec<String>,
+}
+
+/// A whole `fail2ban.conf.xml` with these `<param …/>`s.
+pub fn configuration(params: &str) -> String {
+    format!(
+        "<configuration name=\"fail2ban.conf\" description=\"fail2ban\">\n  <bindings>\n    \
+         <config name=\"settings\">\n      {params}\n    </config>\n  </bindings>\n</configuration>\n"
+    )
+}
+
+/// Waits for something to become true.
+///
+/// # Panics
+/// When it has not after [`PATIENCE`]; `what` says what was waited for.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_at_most(PATIENCE, what, &mut condition);
+}
+
+/// As [`wait_until`], with a limit that is part of what is promised.
+pub fn wait_at_most(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The module under test: `MOD_FAIL2BAN_SO`, or the one that was built with this test.
+pub fn module_path() -> PathBuf {
+    built("MOD_FAIL2BAN_SO", &["libmod_fail2ban.so", "../deps/libmod_fail2ban.so", "../libmod_fail2ban.so"])
+}
+
+/// The stand-in: `STAND_IN`, or the one that was built with this test.
+fn stand_in_path() -> PathBuf {
+    built("STAND_IN", &["../examples/stand-in", "stand-in"])
+}
+
+/// A file that a variable names, or that cargo put somewhere around the running program.
+fn built(variable: &str, around: &[&str]) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable).filter(|path| *path != OsString::new()) {
+        return path.into();
+    }
+    let program = std::env::current_exe().expect("a running program has a path");
+    let folder = program.parent().expect("a program is in a folder");
+    let found = around.iter().map(|place| folder.join(place)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{} is not built; `cargo test` builds it, or set {variable}", around[0]))
+}
+
+/// The text of a file, and nothing if there is no such file.
+fn read(path: &Path) -> String {
+    match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        Err(_) => String::new(),
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

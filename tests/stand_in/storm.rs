@@ -1,0 +1,110 @@
+//! Many events from many threads at once, and how long the module's handler took for each.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::headers::{self, Headers};
+use crate::host::event::Event;
+
+/// A storm under way.
+pub struct Storm {
+    threads: Vec<JoinHandle<Vec<Sample>>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Nanoseconds of one call: by the clock, and of the thread's own time, which includes asking for it.
+struct Sample {
+    wall: u64,
+    cpu: u64,
+}
+
+impl Storm {
+    /// Starts `{"threads": …, "count": …, "event": …}`. The count is that of all threads together; without
+    /// one the storm lasts until it is stopped. `{n}` in a value becomes the number of the event.
+    pub fn start(request: &Value) -> Result<Storm, String> {
+        let number =
+            |name: &str| request.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let threads = number("threads").unwrap_or(1).max(1);
+        let count = number("count").unwrap_or(usize::MAX);
+        let headers = headers::parse(request.get("event").unwrap_or(&Value::Null))?;
+        Event::new(&headers)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..threads)
+            .map(|thread| {
+                let (headers, stop) = (headers.clone(), Arc::clone(&stop));
+                let numbers = (thread..count).step_by(threads);
+                std::thread::spawn(move || deliver(&headers, numbers, &stop))
+            })
+            .collect();
+        Ok(Storm { threads, stop })
+    }
+
+    /// Ends a storm that has no count.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end and sums up.
+    pub fn join(self) -> Value {
+        let (mut wall, mut cpu) = (Vec::new(), Vec::new());
+        for thread in self.threads {
+            for sample in thread.join().expect("a storm's thread does not panic") {
+                wall.push(sample.wall);
+                cpu.push(sample.cpu);
+            }
+        }
+        let calls = wall.len();
+        let mut summary = percentiles(wall);
+        summary["calls"] = calls.into();
+        summary["cpu"] = percentiles(cpu);
+        summary
+    }
+}
+
+fn deliver(headers: &Headers, numbers: impl Iterator<Item = usize>, stop: &AtomicBool) -> Vec<Sample> {
+    let is_numbered = headers.iter().any(|(_, value)| contains_number(value));
+    let mut event = Event::new(headers).expect("tried before");
+    let mut samples = Vec::new();
+    for number in numbers {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if is_numbered {
+            event = Event::new(&headers::numbered(headers, number)).expect("tried before");
+        }
+        event.deliver_by(|callback, event| {
+            let (cpu, wall) = (thread_time(), Instant::now());
+            // SAFETY: the event is whole, and delivery holds the lock that keeps the callback's code in place.
+            unsafe { callback(event) };
+            let wall = u64::try_from(wall.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            samples.push(Sample { wall, cpu: thread_time() - cpu });
+        });
+    }
+    samples
+}
+
+fn contains_number(value: &CString) -> bool {
+    value.to_bytes().windows(3).any(|window| window == b"{n}")
+}
+
+/// Nanoseconds that this thread has run.
+fn thread_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: points at a value of this function.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+fn percentiles(mut nanos: Vec<u64>) -> Value {
+    nanos.sort_unstable();
+    let at = |per_10_000: usize| {
+        let place = (nanos.len() * per_10_000).div_ceil(10_000).max(1) - 1;
+        nanos.get(place).copied().unwrap_or_default()
+    };
+    json!({ "p50": at(5_000), "p99": at(9_900), "p9999": at(9_999), "max": at(10_000) })
+}
