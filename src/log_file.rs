@@ -154,3 +154,98 @@ fn last_byte(path: &Path) -> Option<u8> {
     file.read_exact(&mut last).ok()?;
     Some(last[0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &[u8] = b"first line\nsecond line\nthird line\n";
+
+    /// A log into which a failing write has brought the first line and a part of the second.
+    struct Torn {
+        folder: tempfile::TempDir,
+        log: LogFile,
+        done: usize,
+    }
+
+    impl Torn {
+        fn new() -> Torn {
+            let folder = tempfile::tempdir().unwrap();
+            let mut log = LogFile::open(&folder.path().join("f.log")).unwrap();
+            let done = b"first line\nsec".len();
+            log.file.write_all(&LINES[..done]).unwrap();
+            log.torn(LINES, done, ErrorKind::StorageFull.into());
+            Torn { folder, log, done }
+        }
+
+        /// Goes on writing, and gives what is in a file then.
+        fn go_on(&mut self, name: &str) -> String {
+            self.log.write(LINES, &mut self.done).unwrap();
+            assert_eq!((self.done, self.log.torn_at), (LINES.len(), None));
+            self.text(name)
+        }
+
+        fn text(&self, name: &str) -> String {
+            fs::read_to_string(self.folder.path().join(name)).unwrap()
+        }
+
+        fn rename(&self) {
+            fs::rename(self.folder.path().join("f.log"), self.folder.path().join("old.log")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_failed_write_left_unfinished_is_finished() {
+        assert_eq!(Torn::new().go_on("f.log").as_bytes(), LINES);
+    }
+
+    #[test]
+    fn a_line_whose_beginning_was_cut_off_begins_anew() {
+        let mut torn = Torn::new();
+        OpenOptions::new().write(true).truncate(true).open(&torn.log.path).unwrap();
+        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+    }
+
+    #[test]
+    fn a_line_after_which_another_has_written_begins_anew_on_a_line_of_its_own() {
+        let mut torn = Torn::new();
+        OpenOptions::new().append(true).open(&torn.log.path).unwrap().write_all(b"!").unwrap();
+        assert_eq!(torn.go_on("f.log"), "first line\nsec!\nsecond line\nthird line\n");
+    }
+
+    #[test]
+    fn a_line_in_a_file_that_was_renamed_is_finished_there() {
+        let mut torn = Torn::new();
+        torn.rename();
+        assert_eq!(torn.go_on("f.log"), "third line\n");
+        assert_eq!(torn.text("old.log"), "first line\nsecond line\n");
+    }
+
+    #[test]
+    fn a_line_in_a_file_that_takes_no_more_is_written_whole_in_the_next() {
+        let mut torn = Torn::new();
+        torn.rename();
+        torn.log.file = File::open(torn.folder.path().join("old.log")).unwrap();
+        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+    }
+
+    #[test]
+    fn nothing_is_written_while_there_is_no_file_to_be_had() {
+        let mut torn = Torn::new();
+        let path = torn.log.path.clone();
+        torn.rename();
+        fs::create_dir(&path).unwrap();
+        assert!(torn.log.write(LINES, &mut torn.done).is_err());
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(torn.go_on("f.log"), "third line\n");
+    }
+
+    #[test]
+    fn large_batches_are_written_in_chunks_of_whole_lines() {
+        let lines = b"a line of some length\n".repeat(100_000);
+        let chunk = next_chunk(&lines);
+        assert!(chunk.len() <= CHUNK && chunk.len() > CHUNK - 100 && chunk.ends_with(b"\n"));
+        let endless = vec![b'x'; CHUNK + 1];
+        assert_eq!(next_chunk(&endless).len(), CHUNK);
+    }
+}

@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// or at the latest after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Memory that a batch of this size has made resident is given back.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 4 << 20;
 
 /// The writer and what is its own.
 pub(crate) struct Writer {

@@ -40,6 +40,7 @@ impl<'a> Event<'a> {
 
     /// Looks these headers up, in one walk. As in the host, upper and lower case are the same, and the first
     /// header of a name counts.
+    #[inline]
     pub fn texts(&self, wanted: &Headers) -> Texts<'a> {
         let mut texts = [None; 15];
         let mut missing = wanted.list.len();
