@@ -20,7 +20,7 @@ MODULE  := target/release/libmod_fail2ban.so
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench install uninstall deb live fuzz sanitize
+.PHONY: help deps build demo test check bench install uninstall deb live fuzz valgrind tsan
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -74,4 +74,16 @@ live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=.
 	tests/live.sh '$(FREESWITCH_PREFIX)'
 
 fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60)
-	cd fuzz && $(CARGO) +nightly fuzz run line -- -max_total_time=$(or $(SECONDS),60)
+	cd fuzz && $(CARGO) +nightly fuzz run --sanitizer none line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
+
+valgrind: deps ## run the boundary's tests with the stand-in under valgrind
+	@command -v valgrind >/dev/null || { echo 'valgrind is not installed: apt-get install valgrind' >&2; exit 1; }
+	rm -rf target/valgrind
+	$(CARGO) build --examples --locked
+	STAND_IN=$(CURDIR)/tests/valgrind.sh $(CARGO) test --locked --test drop_in --test configuration --test signals
+	@cat target/valgrind/*; test -z "$$(cat target/valgrind/*)" && echo 'valgrind found nothing'
+
+tsan: deps ## run the journal's tests under ThreadSanitizer (needs nightly)
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.suppressions \
+	RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
+	$(CARGO) +nightly test --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan --test journal --locked
