@@ -213,3 +213,21 @@ fn a_bad_configuration_at_a_reload_leaves_the_old_settings_in_force() {
         assert!(error.contains("format") && error.contains("classic, dated or json"), "{error}");
     }
 }
+
+#[test]
+fn the_shipped_settings_are_the_defaults_and_load_without_a_word() {
+    let shipped = include_str!("../conf/autoload_configs/fail2ban.conf.xml");
+    let switch = Switch::start_with(Some(shipped), "");
+    switch.load().unwrap();
+    let settings = |switch: &Switch| {
+        let status: serde_json::Value = serde_json::from_str(&switch.api("fail2ban status json")).unwrap();
+        status["settings"].clone()
+    };
+    let mut shipped = settings(&switch);
+    let defaults = settings(&Switch::loaded(""));
+    shipped["logfile"] = defaults["logfile"].clone();
+    assert_eq!(shipped, defaults);
+    assert!(switch.host_lines("WARNING").iter().all(|line| !line.contains("fail2ban")));
+    assert!(switch.host_lines("ERR").iter().all(|line| !line.contains("fail2ban")));
+    assert!(switch.log_file().exists());
+}

@@ -1,7 +1,6 @@
 //! Events: reading one, and being bound to them.
 
 use std::ffi::{CStr, c_char};
-use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use once_cell::sync::OnceCell;
@@ -105,7 +104,6 @@ unsafe fn text<'a>(string: *const c_char) -> Option<&'a [u8]> {
 pub struct EventBinding {
     node: *mut sys::switch_event_node_t,
     topic: Topic,
-    _not_sync: PhantomData<*mut ()>,
 }
 
 // SAFETY: the node is the host's, which locks its list of bindings.
@@ -133,7 +131,7 @@ impl EventBinding {
             )
         };
         match status {
-            sys::SWITCH_STATUS_SUCCESS => Ok(EventBinding { node, topic, _not_sync: PhantomData }),
+            sys::SWITCH_STATUS_SUCCESS => Ok(EventBinding { node, topic }),
             status => Err(format!("FreeSWITCH does not let {topic:?} be bound: status {status}")),
         }
     }

@@ -1,7 +1,6 @@
 //! FreeSWITCH's log: saying something in it, and listening to it.
 
 use std::ffi::{CStr, c_char};
-use std::marker::PhantomData;
 use std::ptr;
 
 use super::{boundary, c_string};
@@ -33,10 +32,7 @@ pub fn say(level: Say, text: &str) {
 }
 
 /// Listens to the warnings of the host's log until it is dropped.
-pub struct LogBinding(PhantomData<*const ()>);
-
-// SAFETY: it holds nothing, and the host's list of loggers has its own lock.
-unsafe impl Send for LogBinding {}
+pub struct LogBinding(());
 
 impl LogBinding {
     /// Has the host call `listener` with lines at WARNING and above.
@@ -45,7 +41,7 @@ impl LogBinding {
         let status =
             unsafe { sys::switch_log_bind_logger(Some(on_log), sys::SWITCH_LOG_WARNING, sys::SWITCH_FALSE) };
         match status {
-            sys::SWITCH_STATUS_SUCCESS => Ok(LogBinding(PhantomData)),
+            sys::SWITCH_STATUS_SUCCESS => Ok(LogBinding(())),
             status => Err(format!("FreeSWITCH's log can't be listened to: status {status}")),
         }
     }
