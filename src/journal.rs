@@ -106,8 +106,8 @@ pub(crate) struct Progress {
 
 /// All that `fail2ban status` shows, taken at one moment.
 pub struct Snapshot {
-    /// When, in microseconds since 1970, and as text.
-    pub at: i64,
+    /// When.
+    pub time: String,
     /// What became of each kind.
     pub tally: PerKind<Tally>,
     /// Signals from trusted addresses.
@@ -132,8 +132,6 @@ pub struct Snapshot {
     pub last_error: Option<(String, String)>,
     /// Which file is open: its path, device and inode.
     pub file: Option<(PathBuf, u64, u64)>,
-    /// The clock of the lines, for more times.
-    pub time: String,
 }
 
 /// The writer did not end in time: it is stuck in the kernel.
@@ -240,9 +238,7 @@ impl Journal {
         if state.challenges.is_none() || challenges.is_none() {
             std::mem::swap(&mut state.challenges, &mut challenges);
         }
-        if next.is_some() {
-            state.orders.next = next;
-        }
+        state.orders.next = next;
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
@@ -252,26 +248,29 @@ impl Journal {
     pub fn snapshot(&self) -> Snapshot {
         let now = (self.shared.host.now)();
         let second = now.div_euclid(1_000_000);
-        let mut state = self.shared.state.lock();
-        let state = &mut *state;
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
         let last_error = state.progress.last_error.clone();
-        let challenges = state.challenges.as_ref();
-        Snapshot {
-            at: now,
+        let sources = state.sources.clone();
+        let mut snapshot = Snapshot {
+            time: state.time(now),
             tally: state.queue.tally,
             trusted: state.trusted,
             no_address: state.no_address,
             minute: state.minute.counts(second),
             hour: state.hour.counts(second),
-            busiest: state.sources.busiest(10),
+            busiest: Vec::new(),
             waiting_bytes: state.queue.waiting_bytes(),
-            challenges: challenges.map_or((0, 0), |waiting| (waiting.waiting(), waiting.untracked)),
+            challenges: state.challenges.as_ref().map_or((0, 0), |these| (these.waiting(), these.untracked)),
             failing: state.progress.failing,
             busy: state.progress.busy_since.map(|since| since.elapsed()),
             last_error: last_error.map(|(at, error)| (state.time(at), error)),
             file: state.progress.file.clone(),
-            time: state.time(now),
-        }
+        };
+        // Sorting takes longer than handlers should wait.
+        drop(guard);
+        snapshot.busiest = sources.busiest(10);
+        snapshot
     }
 
     /// Writes all that waits and ends the writer, within `limit`.

@@ -61,6 +61,7 @@ const WAYS: usize = 8;
 /// The addresses that most signals come from. Each address has its place in one set of eight; a new one takes
 /// the place of the set's least busy and its count (the "space saving" algorithm), so that a busy one can't
 /// be flooded out and a count is never too low.
+#[derive(Clone)]
 pub struct Sources {
     table: Box<[[Option<Source>; WAYS]; SETS]>,
 }
