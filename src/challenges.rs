@@ -51,7 +51,7 @@ impl Pending {
 
     /// The signal that it has become.
     pub fn signal(&self) -> Signal<'_> {
-        let mut texts: Texts<'_> = [None; 15];
+        let mut texts: Texts<'_> = [None; Field::COUNT];
         let mut start = 0;
         for ((field, room), len) in KEPT.into_iter().zip(self.lens) {
             texts[field as usize] = len.map(|len| &self.texts[start..start + usize::from(len)]);

@@ -226,22 +226,19 @@ fn reload_from_writer() {
     }
 }
 
-static TRAPPED_SIGNAL: Headers = Headers::new(&[Header::new("trapped-signal", Field::Success)]);
-
 /// Takes an event of those that are bound. Runs on a thread that the whole switch shares.
 fn event_handler(event: &Event<'_>) {
     match event.id() {
         sys::SWITCH_EVENT_CUSTOM => {
             if let Some(kind) = event.subclass().and_then(Kind::of_subclass) {
                 with_module(|module| {
-                    module.heed(
-                        kind,
-                        Signal::from_headers(kind, event.texts(kind.headers(module.all_headers))),
-                    );
+                    let mut signal = Signal::unsettled(kind);
+                    event.texts(kind.headers(module.all_headers), &mut signal.texts);
+                    module.heed(kind, signal.settle());
                 });
             }
         }
-        sys::SWITCH_EVENT_TRAP if event.texts(&TRAPPED_SIGNAL)[Field::Success as usize] == Some(b"HUP") => {
+        sys::SWITCH_EVENT_TRAP if is_hangup(event) => {
             with_module(|module| module.journal.reopen());
         }
         sys::SWITCH_EVENT_RELOADXML => with_module(|module| module.journal.reload_soon()),
@@ -249,10 +246,17 @@ fn event_handler(event: &Event<'_>) {
     }
 }
 
+fn is_hangup(event: &Event<'_>) -> bool {
+    static TRAPPED_SIGNAL: Headers = Headers::new(&[Header::new("trapped-signal", Field::Result)]);
+    let mut texts = [None; Field::COUNT];
+    event.texts(&TRAPPED_SIGNAL, &mut texts);
+    texts[Field::Result as usize] == Some(b"HUP")
+}
+
 /// Takes a line of FreeSWITCH's log from a file that may tell of ACLs.
 fn heed_log(line: &[u8]) {
     if let Some(signal) = Signal::from_log(line) {
-        with_module(|module| module.heed(Kind::AclReject, signal));
+        with_module(|module| module.heed(Kind::AclReject, signal.as_ref().map_err(|why| *why)));
     }
 }
 
@@ -264,11 +268,11 @@ fn with_module(body: impl FnOnce(&Module)) {
 
 impl Module {
     #[inline]
-    fn heed(&self, kind: Kind, signal: Result<Signal<'_>, NotASignal>) {
+    fn heed(&self, kind: Kind, signal: Result<&Signal<'_>, NotASignal>) {
         match signal {
             Err(why) => self.journal.enter_no_signal(kind, why),
-            Ok(signal) if self.trusts(signal.ip) => self.journal.enter_trusted(&signal),
-            Ok(signal) => self.journal.enter(&signal),
+            Ok(signal) if self.trusts(signal.ip) => self.journal.enter_trusted(signal),
+            Ok(signal) => self.journal.enter(signal),
         }
     }
 

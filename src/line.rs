@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_signal_without_a_user_has_an_empty_one() {
         let mut signal = failure();
-        signal.texts = [None; 15];
+        signal.texts = [None; Field::COUNT];
         signal.ip = "2001:db8::1".parse().unwrap();
         assert!(
             line(Format::Classic, &signal).starts_with("A registration failed user[] ip[2001:db8::1] at[")

@@ -1,7 +1,7 @@
 //! What FreeSWITCH tells about an attack, read from the headers of an event or from a line of its log.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The signals of the table in the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,9 +222,12 @@ pub enum Field {
 }
 
 /// The text of each [`Field`], where there is one.
-pub type Texts<'a> = [Option<&'a [u8]>; 15];
+pub type Texts<'a> = [Option<&'a [u8]>; Field::COUNT];
 
 impl Field {
+    /// How many there are.
+    pub const COUNT: usize = 15;
+
     /// Those that lines can hold, in their order.
     pub const WRITTEN: [(Field, &'static str); 13] = [
         (Field::Port, "port"),
@@ -266,21 +269,27 @@ pub enum NotASignal {
 impl<'a> Signal<'a> {
     /// A signal of which only the address and the user are known.
     pub fn new(kind: Kind, ip: IpAddr, user: &'a [u8]) -> Signal<'a> {
-        let mut texts = [None; 15];
+        let mut texts = [None; Field::COUNT];
         texts[Field::User as usize] = Some(user);
         Signal { kind, ip, texts }
     }
 
-    /// What the headers of an event say, looked up as [`Kind::headers`] has it.
-    #[inline]
-    pub fn from_headers(kind: Kind, mut texts: Texts<'a>) -> Result<Signal<'a>, NotASignal> {
-        if kind == Kind::VertoLoginFailure && texts[Field::Success as usize] != Some(b"0") {
+    /// A signal of which nothing is known yet: for the texts to be filled in, and then [settled](Signal::settle).
+    pub fn unsettled(kind: Kind) -> Signal<'a> {
+        Signal { kind, ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), texts: [None; Field::COUNT] }
+    }
+
+    /// Takes the texts for what the headers of an event said, looked up as [`Kind::headers`] has it. In place:
+    /// the handler has no time to copy.
+    pub fn settle(&mut self) -> Result<&Signal<'a>, NotASignal> {
+        let Signal { kind, ip, texts } = self;
+        if *kind == Kind::VertoLoginFailure && texts[Field::Success as usize] != Some(b"0") {
             return Err(NotASignal::Harmless);
         }
         let address = texts[Field::Ip as usize].ok_or(NotASignal::NoAddress)?;
-        let (ip, port) = parse_address(address).ok_or(NotASignal::NoAddress)?;
-        let port = texts[Field::Port as usize].or(port).filter(|port| is_port(port));
-        texts[Field::Port as usize] = port;
+        let (address, port) = parse_address(address).ok_or(NotASignal::NoAddress)?;
+        *ip = address;
+        texts[Field::Port as usize] = texts[Field::Port as usize].or(port).filter(|port| is_port(port));
         texts[Field::Transport as usize] = texts[Field::Transport as usize].and_then(parse_transport);
         texts[Field::Method as usize] = texts[Field::Method as usize].filter(|method| is_token(method));
         // The user that the C module logs.
@@ -289,7 +298,7 @@ impl<'a> Signal<'a> {
             Kind::VertoLoginFailure => texts[Field::User as usize],
             _ => texts[Field::ToUser as usize],
         };
-        Ok(Signal { kind, ip, texts })
+        Ok(self)
     }
 
     /// What one of FreeSWITCH's own log lines tells of a request that an ACL turned away, as sofia and the
@@ -392,14 +401,14 @@ fn split_at<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])
 mod tests {
     use super::*;
 
-    fn texts<'a>(kind: Kind, headers: &[(&str, &'a str)]) -> Texts<'a> {
-        let mut texts = [None; 15];
+    fn settled<'a>(kind: Kind, headers: &[(&str, &'a str)]) -> Result<Signal<'a>, NotASignal> {
+        let mut signal = Signal::unsettled(kind);
         for wanted in kind.headers(true).list {
             if let Some((_, value)) = headers.iter().find(|(header, _)| *header == wanted.name) {
-                texts[wanted.field as usize] = Some(value.as_bytes());
+                signal.texts[wanted.field as usize] = Some(value.as_bytes());
             }
         }
-        texts
+        signal.settle().cloned()
     }
 
     #[test]
@@ -436,31 +445,24 @@ mod tests {
 
     #[test]
     fn each_event_gives_the_user_that_the_c_module_logs() {
-        let attempt = texts(
-            Kind::RegisterAttempt,
-            &[
-                ("to-user", "a"),
-                ("from-user", "b"),
-                ("network-ip", "1.2.3.4"),
-                ("status", "Registered(UDP-NAT)"),
-            ],
-        );
-        let signal = Signal::from_headers(Kind::RegisterAttempt, attempt).unwrap();
+        let attempt = [
+            ("to-user", "a"),
+            ("from-user", "b"),
+            ("network-ip", "1.2.3.4"),
+            ("status", "Registered(UDP-NAT)"),
+        ];
+        let signal = settled(Kind::RegisterAttempt, &attempt).unwrap();
         assert_eq!(
             (signal.text(Field::User), signal.text(Field::Transport)),
             (Some(&b"a"[..]), Some(&b"udp"[..]))
         );
-        let abandoned = texts(Kind::WrongCallState, &[("from_user", "c"), ("network_ip", "1.2.3.4")]);
-        assert_eq!(
-            Signal::from_headers(Kind::WrongCallState, abandoned).unwrap().text(Field::User),
-            Some(&b"c"[..])
-        );
+        let abandoned = settled(Kind::WrongCallState, &[("from_user", "c"), ("network_ip", "1.2.3.4")]);
+        assert_eq!(abandoned.unwrap().text(Field::User), Some(&b"c"[..]));
     }
 
     #[test]
     fn an_event_without_an_address_is_no_signal_and_neither_is_a_good_verto_login() {
-        let read =
-            |kind, headers: &[(&str, &'static str)]| Signal::from_headers(kind, texts(kind, headers)).err();
+        let read = |kind, headers: &[(&str, &'static str)]| settled(kind, headers).err();
         assert_eq!(read(Kind::RegisterFailure, &[("to-user", "1000")]), Some(NotASignal::NoAddress));
         assert_eq!(read(Kind::RegisterFailure, &[("network-ip", "nonsense")]), Some(NotASignal::NoAddress));
         let login = [("verto_client_address", "[2001:db8::1]:4"), ("verto_success", "1")];

@@ -55,11 +55,17 @@ fn kind() -> impl Strategy<Value = Kind> {
 
 /// An event's texts, each there or not.
 fn event_texts() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
-    proptest::collection::vec(proptest::option::of(hostile_text()), 15)
+    proptest::collection::vec(proptest::option::of(hostile_text()), Field::COUNT)
 }
 
 fn borrowed(texts: &[Option<Vec<u8>>]) -> Texts<'_> {
     std::array::from_fn(|at| texts[at].as_deref())
+}
+
+/// The signal of these texts, if it is one.
+fn settled(kind: Kind, texts: Texts<'_>) -> Result<Signal<'_>, NotASignal> {
+    let mut signal = Signal { texts, ..Signal::unsettled(kind) };
+    signal.settle().cloned()
 }
 
 proptest! {
@@ -69,7 +75,7 @@ proptest! {
         let mut texts = borrowed(&texts);
         texts[Field::Ip as usize] = Some(ip_text.as_bytes());
         texts[Field::Success as usize] = Some(b"0");
-        let signal = Signal::from_headers(kind, texts).expect("an event with an address is a signal");
+        let signal = settled(kind, texts).expect("an event with an address is a signal");
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
     }
@@ -78,7 +84,7 @@ proptest! {
     fn an_address_is_parsed_or_there_is_no_line(kind in kind(), texts in event_texts()) {
         let mut texts = borrowed(&texts);
         texts[Field::Success as usize] = Some(b"0");
-        match Signal::from_headers(kind, texts) {
+        match settled(kind, texts) {
             Ok(signal) => reader::check(&signal),
             Err(why) => prop_assert_eq!(why, NotASignal::NoAddress),
         }
@@ -119,7 +125,7 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
             let mut texts = borrowed(&texts);
             texts[Field::Ip as usize] = Some(ip.as_bytes());
             texts[Field::Success as usize] = Some(b"0");
-            let signal = Signal::from_headers(kind, texts).expect("a signal");
+            let signal = settled(kind, texts).expect("a signal");
             lines.extend(reader::written(format, &signal));
             let found = if format == Format::Json { Value::Null } else { expected(&signal) };
             expectations.push_str(&format!("{found}\n"));

@@ -5,7 +5,7 @@
 mod reader;
 
 use libfuzzer_sys::fuzz_target;
-use mod_fail2ban::signal::{Field, Kind, Signal};
+use mod_fail2ban::signal::{Field, Kind, Signal, Texts};
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
@@ -14,11 +14,12 @@ fuzz_target!(|input: &[u8]| {
 
     // 0xFE, which UTF-8 never has, separates one header's value from the next.
     let mut values = rest.split(|byte| *byte == 0xFE);
-    let mut texts: [Option<&[u8]>; 15] = std::array::from_fn(|_| values.next());
-    if let Ok(signal) = Signal::from_headers(kind, texts) {
-        reader::check(&signal);
+    let mut texts: Texts<'_> = std::array::from_fn(|_| values.next());
+    if let Ok(signal) = (Signal { texts, ..Signal::unsettled(kind) }).settle() {
+        reader::check(signal);
     }
     texts[Field::Ip as usize] = Some(b"192.0.2.7");
     texts[Field::Success as usize] = Some(b"0");
-    reader::check(&Signal::from_headers(kind, texts).expect("an event with an address is a signal"));
+    let mut signal = Signal { texts, ..Signal::unsettled(kind) };
+    reader::check(signal.settle().expect("an event with an address is a signal"));
 });

@@ -39,9 +39,7 @@ impl<'a> Event<'a> {
 
     /// Looks these headers up, in one walk. As in the host, upper and lower case are the same, and the first
     /// header of a name counts.
-    #[inline]
-    pub fn texts(&self, wanted: &Headers) -> Texts<'a> {
-        let mut texts = [None; 15];
+    pub fn texts(&self, wanted: &Headers, texts: &mut Texts<'a>) {
         let mut missing = wanted.list.len();
         let hashed = self.is_hashed();
         let mut next = self.raw.headers;
@@ -70,7 +68,6 @@ impl<'a> Event<'a> {
                 }
             }
         }
-        texts
     }
 
     /// Whether the hashes that the host keeps beside the names are those that we expect: if so, they spare us
