@@ -35,6 +35,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_xml_open_cfg",
     "switch_xml_toxml_ex",
     "switch_xml_free",
+    "switch_xml_reload",
     "switch_micro_time_now",
     "switch_check_network_list_ip_token",
 ];

@@ -218,6 +218,7 @@ struct switch_xml {
 switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, switch_event_t *params);
 char *switch_xml_toxml_ex(switch_xml_t xml, switch_bool_t prn_header, switch_bool_t use_utf8_encoding);
 void switch_xml_free(switch_xml_t xml);
+switch_status_t switch_xml_reload(const char **err);
 
 typedef struct switch_directories {
 	char *base_dir;

@@ -295,9 +295,10 @@ fn command(arguments: &str) -> String {
         Err(why) => return format!("-ERR {why}\n"),
     };
     if command == Command::Reload {
-        return match reload() {
-            Ok(true) => "+OK the changed settings are in force\n".into(),
-            Ok(false) => "+OK nothing has changed\n".into(),
+        // Reading the files has the host fire an event, upon which the writer may be first to put a change in
+        // force.
+        return match configuration::reload().and_then(|()| reload()) {
+            Ok(_) => format!("+OK the settings in {}.xml are in force\n", settings::FILE),
             Err(why) => format!("-ERR the settings stay as they are: {why}\n"),
         };
     }

@@ -35,6 +35,18 @@ pub fn read(name: &str) -> Option<String> {
     text
 }
 
+/// Has the host read its files again, all of them; it goes on with what it had if they can't be read.
+pub fn reload() -> Result<(), String> {
+    let mut why = ptr::null();
+    // SAFETY: `why` is written before it returns.
+    if unsafe { sys::switch_xml_reload(&mut why) } == sys::SWITCH_STATUS_SUCCESS {
+        return Ok(());
+    }
+    // SAFETY: null, or a C string of the host's, which is copied at once.
+    let why = if why.is_null() { c"no reason given" } else { unsafe { CStr::from_ptr(why) } };
+    Err(format!("FreeSWITCH can't read its XML: {}", why.to_string_lossy()))
+}
+
 /// The folder of the host's logs.
 pub fn log_dir() -> PathBuf {
     // SAFETY: the host sets its folders before it loads modules, and does not change them.

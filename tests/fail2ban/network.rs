@@ -1,6 +1,8 @@
 //! A server, an attacker and a bystander, each in a network namespace of its own; the two peers are
 //! linked to the server and to nothing else.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -32,19 +34,26 @@ pub enum Transport {
 
 pub struct Network {
     // Dropped first: the sockets of a running echo would keep a deleted namespace alive.
-    _echo: Echo,
+    _echo: Option<Echo>,
     pub attacker: Peer,
     pub bystander: Peer,
     pub server: Namespace,
 }
 
 impl Network {
-    /// Fails where network namespaces can't be made, as without root.
+    /// A network whose server answers everyone. Fails where network namespaces can't be made, as without root.
     pub fn new() -> Result<Network, String> {
+        let mut network = Network::silent()?;
+        network._echo = Some(Echo::new(&network.server));
+        Ok(network)
+    }
+
+    /// A network in whose server nothing runs yet.
+    pub fn silent() -> Result<Network, String> {
         let server = Namespace::new("server")?;
         let attacker = Peer::new("attacker", 1, &server)?;
         let bystander = Peer::new("bystander", 2, &server)?;
-        Ok(Network { _echo: Echo::new(&server), attacker, bystander, server })
+        Ok(Network { _echo: None, attacker, bystander, server })
     }
 }
 
@@ -87,13 +96,14 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(words: &str) -> Result<String, String> {
+/// Runs `ip`.
+pub fn ip(words: &str) -> Result<String, String> {
     output_of(Command::new("ip").args(words.split(' ')))
 }
 
 /// A machine with one link, on which its address ends in 2 and the server's in 1.
 pub struct Peer {
-    namespace: Namespace,
+    pub namespace: Namespace,
     link: u8,
 }
 
@@ -117,6 +127,11 @@ impl Peer {
 
     pub fn address(&self, family: Family) -> IpAddr {
         address(family, self.link, 2)
+    }
+
+    /// The server's address on this machine's link.
+    pub fn server(&self, family: Family) -> IpAddr {
+        address(family, self.link, 1)
     }
 
     /// Whether the server answers this machine.

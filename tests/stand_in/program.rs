@@ -103,10 +103,12 @@ impl Session {
             .ok_or("a request is an object with one member")?;
         match name.as_str() {
             "load" => {
-                self.loader.load()?;
                 // FreeSWITCH's `load` reloads the XML before; the event of that may come after the module has
                 // bound its handlers, and here it always does.
-                reloadxml()
+                let _ = host::xml::reload();
+                self.loader.load()?;
+                host::event::reloaded();
+                Ok(Value::Null)
             }
             "unload" => self.loader.unload().map(|()| Value::Null),
             "api" => self.api(body.as_str().ok_or("a command is a text")?),
@@ -153,7 +155,8 @@ impl Session {
 }
 
 fn reloadxml() -> Result<Value, String> {
-    Event::new(&[(c"Event-Name".to_owned(), c"RELOADXML".to_owned())])?.deliver();
+    host::xml::reload().map_err(|error| format!("-ERR {error}"))?;
+    host::event::reloaded();
     Ok("+OK [Success]\n".into())
 }
 

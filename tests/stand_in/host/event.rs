@@ -133,6 +133,12 @@ impl Drop for Event {
     }
 }
 
+/// Tells that the configuration was read anew.
+pub fn reloaded() {
+    let event = Event::new(&[(c"Event-Name".to_owned(), c"RELOADXML".to_owned())]);
+    event.expect("an event that is known").deliver();
+}
+
 /// The core's hash of a header's name, which disregards case.
 pub fn hash(name: &CStr) -> c_ulong {
     let step = |hash: u32, byte: &u8| hash.wrapping_mul(33).wrapping_add(byte.to_ascii_lowercase().into());

@@ -45,6 +45,8 @@ pub fn start(conf: &Path, log: &Path) -> Result<(), String> {
     let known = DIRECTORIES.set(Directories { conf: conf.to_owned(), log: log.to_owned() });
     known.map_err(|_| "the host was started before".to_owned())?;
     log::open(&log.join("freeswitch.log")).map_err(|error| format!("freeswitch.log: {error}"))?;
+    // What is not well-formed is as if it were not there.
+    let _ = xml::reload();
     acl::reload();
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! The configuration. `switch_xml_open_cfg` reads `autoload_configs/<name>.xml`, where the core would look
-//! the element up in one big document; what the module gets are handles and, when it asks, a text.
+//! The configuration. As in the core, files are read when the switch starts and when it is told to reload,
+//! and `switch_xml_open_cfg` looks an element up in what was read then; what the module gets are handles and,
+//! when it asks, a text.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
 use crate::sys;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 
@@ -27,11 +28,44 @@ pub fn handles() -> usize {
     OPEN.lock().len()
 }
 
-/// The `<configuration name=…>` element of a file, well-formed and without comments; `None` where the core
-/// would find none.
+/// The configurations that the stand-in has, as they were when they were read.
+static TREE: RwLock<Vec<(&str, String)>> = RwLock::new(Vec::new());
+
+const NAMES: [&str; 2] = ["fail2ban.conf", "acl.conf"];
+
+/// Reads the files anew. If one is not well-formed, all stays as it was.
+pub fn reload() -> Result<(), String> {
+    let mut tree = Vec::new();
+    for name in NAMES {
+        let path = super::conf_dir().join("autoload_configs").join(format!("{name}.xml"));
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let text = expanded(&text);
+        if !is_well_formed(&text) {
+            return Err(format!("[error near line 1]: {} is not well-formed", path.display()));
+        }
+        tree.extend(element(&text, name).map(|element| (name, element)));
+    }
+    *TREE.write() = tree;
+    Ok(())
+}
+
+/// The `<configuration name=…>` element that was read; `None` where there was none.
 pub fn configuration(name: &str) -> Option<String> {
-    let path = super::conf_dir().join("autoload_configs").join(format!("{name}.xml"));
-    element(&expanded(&std::fs::read_to_string(path).ok()?), name)
+    TREE.read().iter().find(|(known, _)| *known == name).map(|(_, element)| element.clone())
+}
+
+fn is_well_formed(text: &str) -> bool {
+    let mut reader = quick_xml::Reader::from_str(text);
+    let mut depth = 0_usize;
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(_)) => depth += 1,
+            Ok(Event::End(_)) => depth -= 1,
+            Ok(Event::Eof) => return depth == 0,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 /// `$${name}` becomes what the core's preprocessor makes of it; a variable that is not set, nothing.
@@ -50,7 +84,7 @@ fn expanded(text: &str) -> String {
     expanded
 }
 
-/// The whole text has to be well-formed, or there is nothing.
+/// The element without comments, from a text that is well-formed.
 fn element(text: &str, name: &str) -> Option<String> {
     let mut reader = quick_xml::Reader::from_str(text);
     let mut writer = quick_xml::Writer::new(Vec::new());
@@ -152,4 +186,22 @@ pub extern "C" fn switch_xml_free(xml: sys::switch_xml_t) {
         Some(place) => drop(open.swap_remove(place)),
         None => super::fault("an element was freed that is not open, or is not a root"),
     }
+}
+
+/// Reads the files anew, and has the event of it delivered.
+///
+/// # Safety
+/// `err` may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn switch_xml_reload(err: *mut *const c_char) -> sys::switch_status_t {
+    let (status, said) = match reload() {
+        Ok(()) => {
+            super::event::reloaded();
+            (sys::SWITCH_STATUS_SUCCESS, c"Success".as_ptr())
+        }
+        Err(_) => (sys::SWITCH_STATUS_GENERR, c"[error near line 1]: not well-formed".as_ptr()),
+    };
+    // SAFETY: as this function asks of its caller.
+    unsafe { err.write(said) };
+    status
 }

@@ -1,0 +1,90 @@
+//! A running fail2ban-server with the shipped kit.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use tempfile::TempDir;
+
+use super::fail2ban::Fail2ban;
+use super::network::Namespace;
+
+/// The jail that the kit ships.
+pub const JAIL: &str = "freeswitch-fail2ban";
+
+/// A fail2ban-server in a namespace, with all its files in a directory of its own.
+pub struct Daemon {
+    fail2ban: &'static Fail2ban,
+    process: Child,
+    directory: TempDir,
+}
+
+impl Daemon {
+    /// Starts it, with the jail enabled on `log` and `settings` added to the jail's.
+    pub fn start(fail2ban: &'static Fail2ban, place: &Namespace, log: &Path, settings: &str) -> Daemon {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        let configuration = directory.path().join("etc");
+        fs::create_dir(&configuration).unwrap();
+        let jail = format!("[{JAIL}]\nenabled = true\nlogpath = {}\n{settings}\n", log.display());
+        fail2ban.configure(&configuration, &jail);
+        let own_files = format!(
+            "[Definition]\nallowipv6 = auto\nlogtarget = {}\nsocket = {}\npidfile = {}\ndbfile = {}\n",
+            file("server.log"),
+            file("socket"),
+            file("pid"),
+            file("database")
+        );
+        fs::write(configuration.join("fail2ban.local"), own_files).unwrap();
+
+        let process = fail2ban
+            .python(&place.within(), &fail2ban.program("fail2ban-server"))
+            .args(["-c", &file("etc"), "-xf", "start"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Daemon { fail2ban, process, directory }
+    }
+
+    /// Runs fail2ban-client.
+    pub fn client(&self, args: &[&str]) -> Result<String, String> {
+        let socket = self.file("socket").display().to_string();
+        self.fail2ban.run("fail2ban-client", &[&["-s", socket.as_str()], args].concat())
+    }
+
+    /// Whether the jail watches the log.
+    pub fn is_up(&self) -> bool {
+        self.client(&["status", JAIL]).is_ok()
+    }
+
+    /// Whom the jail bans, one a line, from when, for how many seconds and until when.
+    pub fn banned(&self) -> String {
+        self.client(&["get", JAIL, "banip", "--with-time"]).unwrap().trim().to_owned()
+    }
+
+    /// How many failures it has counted.
+    pub fn total_failed(&self) -> usize {
+        let status = self.client(&["status", JAIL]).unwrap();
+        let total = status.lines().find_map(|line| line.split_once("Total failed:")).unwrap().1;
+        total.trim().parse().unwrap()
+    }
+
+    /// What it has written to its own log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("server.log")).unwrap_or_default()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Its rules vanish with the namespace: there is nothing to stop in good order.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

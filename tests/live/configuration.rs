@@ -1,0 +1,125 @@
+//! The configuration of the FreeSWITCH under attack: users 1000 and 1001 of `live.test`, whose password is
+//! `secret`; 9196 takes every call.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// Where the profile listens that everyone may talk to.
+pub const SIP: u16 = 5060;
+/// Where the profile listens that an ACL guards.
+pub const GUARDED_SIP: u16 = 5062;
+/// Where Verto listens, without TLS.
+pub const VERTO: u16 = 8081;
+/// Where the event socket listens, for this machine alone.
+pub const EVENT_SOCKET: u16 = 8021;
+
+/// The whole of it, but for `autoload_configs/*.xml`, which the tests write.
+pub fn freeswitch(modules: &[&str], addresses: &[IpAddr]) -> String {
+    let mut load = String::new();
+    for module in modules {
+        let _ = write!(load, "<load module=\"{module}\"/>");
+    }
+    let (mut sofia, mut verto) = (String::new(), String::new());
+    for (number, ip) in addresses.iter().enumerate() {
+        let open = r#"<param name="auth-calls" value="true"/>"#;
+        let guarded = r#"<param name="auth-calls" value="false"/>
+            <param name="apply-register-acl" value="nobody"/><param name="apply-inbound-acl" value="nobody"/>"#;
+        sofia += &sofia_profile(&format!("open{number}"), *ip, SIP, open);
+        sofia += &sofia_profile(&format!("guarded{number}"), *ip, GUARDED_SIP, guarded);
+        let bind = SocketAddr::new(*ip, VERTO);
+        let _ = write!(
+            verto,
+            r#"<profile name="verto{number}">
+                 <param name="bind-local" value="{bind}"/><param name="force-register-domain" value="live.test"/>
+                 <param name="userauth" value="true"/><param name="blind-reg" value="false"/>
+                 <param name="rtp-ip" value="{ip}"/>
+               </profile>"#
+        );
+    }
+    format!(
+        r#"<?xml version="1.0"?>
+<document type="freeswitch/xml">
+  <section name="configuration">
+    <configuration name="modules.conf"><modules>{load}</modules></configuration>
+    <configuration name="switch.conf">
+      <settings>
+        <param name="loglevel" value="debug"/>
+        <param name="sessions-per-second" value="1000"/>
+      </settings>
+    </configuration>
+    <configuration name="event_socket.conf">
+      <settings>
+        <param name="nat-map" value="false"/>
+        <param name="listen-ip" value="0.0.0.0"/>
+        <param name="listen-port" value="{EVENT_SOCKET}"/>
+        <param name="password" value="ClueCon"/>
+        <param name="apply-inbound-acl" value="console"/>
+      </settings>
+    </configuration>
+    <configuration name="acl.conf">
+      <network-lists>
+        <list name="console" default="deny"><node type="allow" cidr="127.0.0.0/8"/></list>
+        <list name="nobody" default="deny"/>
+        <list name="bystanders" default="deny">
+          <node type="allow" cidr="10.99.2.0/24"/>
+          <node type="allow" cidr="fd00:99:0:2::/64"/>
+        </list>
+      </network-lists>
+    </configuration>
+    <configuration name="logfile.conf">
+      <profiles>
+        <profile name="default">
+          <settings><param name="rollover" value="0"/></settings>
+          <mappings><map name="all" value="console,debug,info,notice,warning,err,crit,alert"/></mappings>
+        </profile>
+      </profiles>
+    </configuration>
+    <configuration name="sofia.conf">
+      <global_settings><param name="abort-on-empty-external-ip" value="false"/></global_settings>
+      <profiles>{sofia}</profiles>
+    </configuration>
+    <configuration name="verto.conf"><profiles>{verto}</profiles></configuration>
+    <X-PRE-PROCESS cmd="include" data="autoload_configs/*.xml"/>
+  </section>
+  <section name="dialplan">
+    <context name="default">
+      <extension name="anyone">
+        <condition field="destination_number" expression="^9196$">
+          <action application="answer"/>
+          <action application="park"/>
+        </condition>
+      </extension>
+    </context>
+  </section>
+  <section name="directory">
+    <domain name="live.test">
+      <groups><group name="default"><users>
+        <user id="1000"><params><param name="password" value="secret"/></params></user>
+        <user id="1001"><params><param name="password" value="secret"/></params></user>
+      </users></group></groups>
+    </domain>
+  </section>
+</document>
+"#
+    )
+}
+
+fn sofia_profile(name: &str, ip: IpAddr, port: u16, access: &str) -> String {
+    format!(
+        r#"<profile name="{name}">
+             <domains><domain name="all" alias="false" parse="false"/></domains>
+             <settings>
+               <param name="sip-ip" value="{ip}"/><param name="rtp-ip" value="{ip}"/>
+               <param name="sip-port" value="{port}"/>
+               <param name="context" value="default"/><param name="dialplan" value="XML"/>
+               <param name="codec-prefs" value="PCMU"/><param name="inbound-codec-negotiation" value="generous"/>
+               <param name="manage-presence" value="false"/>
+               <param name="force-register-domain" value="live.test"/>
+               <param name="force-register-db-domain" value="live.test"/>
+               <param name="challenge-realm" value="auto_from"/>
+               <param name="log-auth-failures" value="true"/>
+               {access}
+             </settings>
+           </profile>"#
+    )
+}
