@@ -166,10 +166,20 @@ fn what_can_not_be_written_before_an_unload_is_said_to_be_lost() {
     assert!(switch.is_up());
 }
 
-/// A pipe with a reader that does not read until it is asked to.
-fn pipe(path: &Path) -> File {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap()
+/// A switch that logs into a pipe, whose reader does not read until it is asked to. None in a real FreeSWITCH,
+/// where no storm can be made.
+fn on_a_pipe(more: &str) -> Option<(Switch, File)> {
+    let switch = Switch::start("");
+    if switch.is_real() {
+        eprintln!("SKIPPED: a storm of events is for the stand-in");
+        return None;
+    }
+    let path = switch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    switch.write_config(&configuration(&logs_to(&path, more)));
+    switch.load().unwrap();
+    Some((switch, reader))
 }
 
 /// Reads what there is in the pipe.
@@ -193,14 +203,8 @@ fn a_pipe_without_a_reader_is_refused_at_once() {
 
 #[test]
 fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
-    let switch = Switch::start("");
-    if switch.is_real() {
-        return eprintln!("SKIPPED: a storm of events is for the stand-in");
-    }
-    let path = switch.path("pipe");
-    let mut reader = pipe(&path);
-    switch.write_config(&configuration(&logs_to(&path, "<param name=\"buffer-size\" value=\"1m\"/>")));
-    switch.load().unwrap();
+    let small = "<param name=\"buffer-size\" value=\"1m\"/>";
+    let Some((switch, mut reader)) = on_a_pipe(small) else { return };
     switch.storm(4, 100_000, &failure());
     let [seen, _, waiting, dropped] = tally(&switch);
     assert!(seen == 100_000 && waiting > 0 && dropped > 0, "{seen} {waiting} {dropped}");
@@ -219,14 +223,7 @@ fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
 
 #[test]
 fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
-    let switch = Switch::start("");
-    if switch.is_real() {
-        return eprintln!("SKIPPED: a storm of events is for the stand-in");
-    }
-    let path = switch.path("pipe");
-    let mut reader = pipe(&path);
-    switch.write_config(&configuration(&logs_to(&path, "")));
-    switch.load().unwrap();
+    let Some((switch, mut reader)) = on_a_pipe("") else { return };
     switch.storm(1, 5_000, &failure());
     let _ = switch.unload();
     let errors = switch.host_lines("ERR");
