@@ -50,12 +50,13 @@ impl<'a> Event<'a> {
             if tells && wanted.bits & Headers::bit(header.hash) == 0 {
                 continue;
             }
-            // SAFETY: *delivery*; it is a C string or null.
-            let name = unsafe { text(header.name) }.unwrap_or_default();
             let found = wanted.list.iter().find(|wanted| {
-                let wanted_name = wanted.name.as_bytes();
-                (!tells || wanted.hash == header.hash)
-                    && (name == wanted_name || name.eq_ignore_ascii_case(wanted_name))
+                if tells && wanted.hash != header.hash {
+                    return false;
+                }
+                // SAFETY: *delivery*; it is a C string or null.
+                let name = unsafe { text(header.name) }.unwrap_or_default();
+                name == wanted.name.as_bytes() || name.eq_ignore_ascii_case(wanted.name.as_bytes())
             });
             let Some(found) = found else { continue };
             let slot: &mut Option<&'a [u8]> = &mut texts[found.field as usize];
