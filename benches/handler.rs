@@ -181,6 +181,7 @@ struct Module {
 
 impl Module {
     fn load() -> Module {
+        host::xml::reload().expect("the configuration is well-formed");
         // SAFETY: the module's own initialisers.
         let library =
             unsafe { Library::new("target/release/libmod_fail2ban.so") }.expect("the module is built");

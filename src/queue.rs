@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 
 use memmap2::MmapMut;
 
@@ -33,9 +34,18 @@ impl Lines {
         &self.bytes[..self.len]
     }
 
-    /// The kind of each line.
-    pub fn kinds(&self) -> &[Option<Kind>] {
-        &self.kinds
+    /// How many lines there are.
+    pub fn count(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// How many of these lines there are of each kind.
+    pub fn count_kinds(&self, lines: Range<usize>) -> PerKind<u64> {
+        let mut counts = [0; Kind::COUNT];
+        for kind in self.kinds[lines].iter().flatten() {
+            counts[*kind as usize] += 1;
+        }
+        counts
     }
 
     /// How much there is room for.
@@ -157,19 +167,21 @@ impl Queue {
         self.taken = spare.len;
     }
 
-    /// The writer has put these lines into the file, and still has so many bytes to write.
-    pub fn wrote(&mut self, kinds: &[Option<Kind>], bytes_left: usize) {
-        for kind in kinds.iter().flatten() {
-            self.tally[*kind as usize].written += 1;
+    /// The writer has put so many lines into the file, and still has so many bytes to write.
+    pub fn wrote(&mut self, lines: &PerKind<u64>, bytes_left: usize) {
+        for (tally, lines) in self.tally.iter_mut().zip(lines) {
+            tally.written += lines;
         }
         self.taken = bytes_left;
     }
 
-    /// These lines, of those taken, will never be written.
-    pub fn gave_up(&mut self, kinds: &[Option<Kind>]) {
-        for kind in kinds.iter().flatten() {
-            self.tally[*kind as usize].dropped += 1;
-            self.untold[*kind as usize] += 1;
+    /// So many lines, of those taken, will never be written.
+    pub fn gave_up(&mut self, lines: &PerKind<u64>) {
+        for (tally, lines) in self.tally.iter_mut().zip(lines) {
+            tally.dropped += lines;
+        }
+        for (untold, lines) in self.untold.iter_mut().zip(lines) {
+            *untold += lines;
         }
         self.taken = 0;
     }
@@ -197,7 +209,7 @@ mod tests {
         let mut lines = Lines::with_capacity(100).unwrap();
         queue.take(&mut lines);
         assert_eq!(lines.bytes(), [b'a'; 80]);
-        assert_eq!(lines.kinds().len(), 2);
+        assert_eq!(lines.count(), 2);
     }
 
     #[test]
@@ -208,7 +220,7 @@ mod tests {
         queue.take(&mut lines);
         push(&mut queue, &[b'b'; 40]);
         assert_eq!(queue.tally[Kind::RegisterFailure as usize].dropped, 1);
-        queue.wrote(lines.kinds(), 0);
+        queue.wrote(&lines.count_kinds(0..2), 0);
         push(&mut queue, &[b'b'; 40]);
         let tally = queue.tally[Kind::RegisterFailure as usize];
         assert_eq!((tally.seen, tally.written, tally.waiting(), tally.dropped), (3, 1, 1, 1));

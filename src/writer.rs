@@ -194,9 +194,10 @@ impl Writer {
         loop {
             shared.state.lock().progress.busy_since = Some(Instant::now());
             let result = self.file.write(self.lines.bytes(), &mut self.done);
+            let written = self.count_written();
             let mut state = shared.state.lock();
             state.progress.busy_since = None;
-            self.count_written(&mut state);
+            state.queue.wrote(&written, self.lines.bytes().len() - self.done);
             let failed = result.is_err();
             self.note_result_in(&mut state, result);
             if !failed {
@@ -218,16 +219,16 @@ impl Writer {
         }
     }
 
-    fn count_written(&mut self, state: &mut State) {
+    /// Of each kind, the lines that are in the file since it was asked last.
+    fn count_written(&mut self) -> PerKind<u64> {
         let bytes = self.lines.bytes();
-        let kinds = self.lines.kinds();
         let lines = if self.done == bytes.len() {
-            kinds.len()
+            self.lines.count()
         } else {
             bytes[..self.done].iter().filter(|&&byte| byte == b'\n').count()
         };
-        state.queue.wrote(&kinds[self.counted..lines], bytes.len() - self.done);
-        self.counted = lines;
+        let before = std::mem::replace(&mut self.counted, lines);
+        self.lines.count_kinds(before..lines)
     }
 
     /// Gives back what a large batch has made resident, and follows a change of `buffer-size`.
@@ -270,9 +271,9 @@ impl Writer {
     fn give_up(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        state.queue.gave_up(&self.lines.kinds()[self.counted..]);
+        state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
         state.queue.take(&mut self.lines);
-        state.queue.gave_up(self.lines.kinds());
+        state.queue.gave_up(&self.lines.count_kinds(0..self.lines.count()));
         let lost = std::mem::take(&mut state.queue.untold);
         drop(state);
         let (lines, each) = (line::total(&lost), line::listed(&lost));
