@@ -15,8 +15,6 @@ pub(crate) struct LogFile {
     file: File,
     /// Device and inode: they tell the file apart from another at the same path.
     id: (u64, u64),
-    /// The file's length, when a failed write has left the beginning of a line at its end.
-    torn_at: Option<u64>,
 }
 
 impl LogFile {
@@ -30,8 +28,7 @@ impl LogFile {
         if !metadata.is_file() {
             file = OpenOptions::new().append(true).open(path)?;
         }
-        let mut log =
-            LogFile { path: path.to_owned(), file, id: (metadata.dev(), metadata.ino()), torn_at: None };
+        let mut log = LogFile { path: path.to_owned(), file, id: (metadata.dev(), metadata.ino()) };
         log.end_last_line(&metadata)?;
         Ok(log)
     }
@@ -56,16 +53,20 @@ impl LogFile {
     pub fn write(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
         loop {
             self.follow(lines, done)?;
-            let start = line_start(lines, *done);
+            let start = *done;
             while *done < lines.len() {
-                match self.file.write(next_chunk(&lines[*done..])) {
-                    Ok(0) => return Err(self.torn(lines, *done, ErrorKind::WriteZero.into())),
-                    Ok(written) => *done += written,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(self.torn(lines, *done, error)),
-                }
+                let error = match self.file.write(next_chunk(&lines[*done..])) {
+                    Ok(0) => ErrorKind::WriteZero.into(),
+                    Ok(written) => {
+                        *done += written;
+                        continue;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) => error,
+                };
+                self.take_back(lines, done);
+                return Err(error);
             }
-            self.torn_at = None;
             if self.file.metadata()?.nlink() > 0 {
                 return Ok(());
             }
@@ -74,18 +75,10 @@ impl LogFile {
         }
     }
 
-    /// Sees to it that the file at the path is the one that is open, and that `done` is true of it.
+    /// Sees to it that the file at the path is the one that is open.
     pub fn follow(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
         match fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == self.id => {
-                if self.torn_at.is_some_and(|len| len != there.len()) {
-                    // Cut short under a line that was being written: that line begins anew.
-                    *done = line_start(lines, *done);
-                    self.torn_at = None;
-                    self.end_last_line(&there)?;
-                }
-                Ok(())
-            }
+            Ok(there) if (there.dev(), there.ino()) == self.id => Ok(()),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => {
                 let next = self.again()?;
@@ -95,31 +88,24 @@ impl LogFile {
         }
     }
 
-    /// Goes on in another file. A line that was begun here is finished here, or else taken back and written
-    /// there.
+    /// Goes on in another file, with a whole line.
     pub fn move_on(&mut self, next: LogFile, lines: &[u8], done: &mut usize) {
-        if let Some(len) = self.torn_at {
-            let start = line_start(lines, *done);
-            let end = lines[*done..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-                .map_or(lines.len(), |at| *done + at + 1);
-            if self.file.write_all(&lines[*done..end]).is_ok() {
-                *done = end;
-            } else {
-                // Nobody may be able to write to the old file any more; then its last line stays torn.
-                let _ = self.file.set_len(len.saturating_sub((*done - start) as u64));
-                *done = start;
-            }
-        }
+        *done = line_start(lines, *done);
         *self = next;
     }
 
-    /// Remembers that the file ends within a line, if it does.
-    fn torn(&mut self, lines: &[u8], done: usize, error: io::Error) -> io::Error {
-        let within = line_start(lines, done) != done;
-        self.torn_at = if within { self.file.metadata().ok().map(|metadata| metadata.len()) } else { None };
-        error
+    /// When only a part of a line could be written, that part is taken back, so that nobody ever reads half a
+    /// line. Where that can't be done, such as in a pipe, the line is finished later.
+    fn take_back(&mut self, lines: &[u8], done: &mut usize) {
+        let start = line_start(lines, *done);
+        let part = (*done - start) as u64;
+        if part > 0
+            && let Ok(metadata) = self.file.metadata()
+            && metadata.is_file()
+            && self.file.set_len(metadata.len().saturating_sub(part)).is_ok()
+        {
+            *done = start;
+        }
     }
 
     /// Ends a line that a crash has left unfinished, lest the next one merge with it.
@@ -161,7 +147,7 @@ mod tests {
 
     const LINES: &[u8] = b"first line\nsecond line\nthird line\n";
 
-    /// A log into which a failing write has brought the first line and a part of the second.
+    /// A log into which a write has brought the first line and a part of the second, and then failed.
     struct Torn {
         folder: tempfile::TempDir,
         log: LogFile,
@@ -174,14 +160,18 @@ mod tests {
             let mut log = LogFile::open(&folder.path().join("f.log")).unwrap();
             let done = b"first line\nsec".len();
             log.file.write_all(&LINES[..done]).unwrap();
-            log.torn(LINES, done, ErrorKind::StorageFull.into());
             Torn { folder, log, done }
+        }
+
+        fn take_back(mut self) -> Torn {
+            self.log.take_back(LINES, &mut self.done);
+            self
         }
 
         /// Goes on writing, and gives what is in a file then.
         fn go_on(&mut self, name: &str) -> String {
             self.log.write(LINES, &mut self.done).unwrap();
-            assert_eq!((self.done, self.log.torn_at), (LINES.len(), None));
+            assert_eq!(self.done, LINES.len());
             self.text(name)
         }
 
@@ -195,30 +185,31 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_failed_write_left_unfinished_is_finished() {
+    fn the_part_of_a_line_that_a_failed_write_has_left_is_taken_back() {
+        let mut torn = Torn::new().take_back();
+        assert_eq!(torn.text("f.log"), "first line\n");
+        assert_eq!(torn.go_on("f.log").as_bytes(), LINES);
+    }
+
+    #[test]
+    fn a_part_that_can_not_be_taken_back_is_finished() {
         assert_eq!(Torn::new().go_on("f.log").as_bytes(), LINES);
     }
 
     #[test]
-    fn a_line_whose_beginning_was_cut_off_begins_anew() {
-        let mut torn = Torn::new();
+    fn a_part_that_was_cut_off_already_is_not_cut_off_twice() {
+        let torn = Torn::new();
         OpenOptions::new().write(true).truncate(true).open(&torn.log.path).unwrap();
-        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+        assert_eq!(torn.take_back().go_on("f.log"), "second line\nthird line\n");
     }
 
     #[test]
-    fn a_line_after_which_another_has_written_begins_anew_on_a_line_of_its_own() {
-        let mut torn = Torn::new();
-        OpenOptions::new().append(true).open(&torn.log.path).unwrap().write_all(b"!").unwrap();
-        assert_eq!(torn.go_on("f.log"), "first line\nsec!\nsecond line\nthird line\n");
-    }
-
-    #[test]
-    fn a_line_in_a_file_that_was_renamed_is_finished_there() {
-        let mut torn = Torn::new();
+    fn a_line_in_a_file_that_was_renamed_is_written_whole_in_the_next() {
+        let torn = Torn::new();
         torn.rename();
-        assert_eq!(torn.go_on("f.log"), "third line\n");
-        assert_eq!(torn.text("old.log"), "first line\nsecond line\n");
+        let mut torn = torn.take_back();
+        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+        assert_eq!(torn.text("old.log"), "first line\n");
     }
 
     #[test]
@@ -226,18 +217,18 @@ mod tests {
         let mut torn = Torn::new();
         torn.rename();
         torn.log.file = File::open(torn.folder.path().join("old.log")).unwrap();
-        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+        assert_eq!(torn.take_back().go_on("f.log"), "second line\nthird line\n");
     }
 
     #[test]
     fn nothing_is_written_while_there_is_no_file_to_be_had() {
-        let mut torn = Torn::new();
+        let mut torn = Torn::new().take_back();
         let path = torn.log.path.clone();
         torn.rename();
         fs::create_dir(&path).unwrap();
         assert!(torn.log.write(LINES, &mut torn.done).is_err());
         fs::remove_dir(&path).unwrap();
-        assert_eq!(torn.go_on("f.log"), "third line\n");
+        assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
     }
 
     #[test]

@@ -136,6 +136,30 @@ fn a_short_outage_loses_nothing() {
 }
 
 #[test]
+fn an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost() {
+    let switch = Switch::start("");
+    let Some(disk) = SmallDisk::mount(switch.path("disk")) else { return };
+    if switch.is_real() {
+        return;
+    }
+    let log = disk.0.join("f.log");
+    switch.write_config(&configuration(&logs_to(&log, "")));
+    switch.load().unwrap();
+    switch.storm(2, 10_000, &failure());
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    switch.unload().unwrap();
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.ends_with("]\n"), "{:?}", text.lines().last());
+    let (failures, _) = failures_and_losses(&text);
+    let lost = 10_000 - failures;
+    let warnings = switch.host_lines("WARNING");
+    assert!(
+        warnings[0].contains(&format!("{lost} lines are lost (register_failure={lost})")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn a_log_that_can_never_be_written_can_be_left_for_another_one() {
     let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
     switch.load().unwrap();
