@@ -49,7 +49,10 @@ bench: deps ## measure the handler beside a stand-in for the C module
 	$(CARGO) build --release --lib --locked
 	$(CARGO) bench --locked --bench handler
 
-install: build ## install the module and, if there is none, its settings file
+install: ## install the module and, if there is none, its settings file
+	@# Under sudo there may be no Rust: then what `make build` has made is taken.
+	@if command -v $(CARGO) >/dev/null; then $(MAKE) --no-print-directory build; \
+	 elif [ ! -e $(MODULE) ]; then echo 'run `make build` first, as the user who has Rust' >&2; exit 1; fi
 	install -d '$(DESTDIR)$(MODULES)' '$(DESTDIR)$(CONF)/autoload_configs'
 	# Put in place by renaming: overwriting the file under a switch that has it mapped would crash it.
 	install -m 755 $(MODULE) '$(DESTDIR)$(MODULES)/.mod_fail2ban.so.new'
