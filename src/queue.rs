@@ -53,7 +53,8 @@ impl Lines {
         self.bytes.len()
     }
 
-    fn clear(&mut self) {
+    /// Makes room for others.
+    pub fn clear(&mut self) {
         self.len = 0;
         self.kinds.clear();
     }
@@ -162,7 +163,7 @@ impl Queue {
 
     /// Gives the lines that wait, in exchange for room for the next ones.
     pub fn take(&mut self, spare: &mut Lines) {
-        spare.clear();
+        debug_assert_eq!(spare.len, 0, "lines that nobody has written");
         std::mem::swap(&mut self.filling, spare);
         self.taken = spare.len;
     }

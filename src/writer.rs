@@ -34,7 +34,8 @@ const LARGE: usize = 4 << 20;
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     file: LogFile,
-    /// The batch: its lines, how many bytes of them are in the file, and how many lines are counted as written.
+    /// The batch: its lines, how many bytes of them are in the file, and how many lines are counted as
+    /// written. Between batches both are none.
     lines: Lines,
     done: usize,
     counted: usize,
@@ -81,11 +82,21 @@ impl Writer {
         })
     }
 
-    /// The thread's life.
+    /// The thread's life. After a panic it goes on, without the batch that it was at.
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
-            (shared.host.say)(Say::Error, "fail2ban log: the writer has failed; reload mod_fail2ban");
+        while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            let words =
+                "fail2ban log: the writer has failed, please report this; it goes on with the next lines";
+            (shared.host.say)(Say::Error, words);
+            let mut state = shared.state.lock();
+            state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
+            self.end_batch(state.queue.capacity());
+            if state.orders.stop_by.is_some() {
+                break;
+            }
+            // Lest it fail in a frenzy.
+            shared.wake.wait_for(&mut state, ROUND);
         }
         shared.state.lock().progress.ended = true;
         shared.ended.notify_all();
@@ -135,7 +146,6 @@ impl Writer {
             }
             if !state.queue.is_empty() {
                 state.queue.take(&mut self.lines);
-                (self.done, self.counted) = (0, 0);
                 self.last_line = Instant::now();
                 return Work::Write;
             }
@@ -203,7 +213,7 @@ impl Writer {
             if !failed {
                 let capacity = state.queue.capacity();
                 drop(state);
-                self.free_memory(capacity);
+                self.end_batch(capacity);
                 return true;
             }
             let now = Instant::now();
@@ -232,8 +242,11 @@ impl Writer {
     }
 
     /// Gives back what a large batch has made resident, and follows a change of `buffer-size`.
-    fn free_memory(&mut self, capacity: usize) {
-        if (self.lines.bytes().len() > LARGE || self.lines.capacity() != capacity)
+    fn end_batch(&mut self, capacity: usize) {
+        let was_large = self.lines.bytes().len() > LARGE;
+        self.lines.clear();
+        (self.done, self.counted) = (0, 0);
+        if (was_large || self.lines.capacity() != capacity)
             && let Ok(lines) = Lines::with_capacity(capacity)
         {
             self.lines = lines;
@@ -272,6 +285,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
         state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
+        self.lines.clear();
         state.queue.take(&mut self.lines);
         state.queue.gave_up(&self.lines.count_kinds(0..self.lines.count()));
         let lost = std::mem::take(&mut state.queue.untold);

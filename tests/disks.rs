@@ -246,6 +246,25 @@ fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
 }
 
 #[test]
+fn after_a_long_stall_the_log_can_be_opened_anew() {
+    let Some((switch, mut reader)) = on_a_pipe("") else { return };
+    // Enough for the writer to give back the memory that the stall has taken.
+    switch.storm(2, 80_000, &failure());
+    let mut text = Vec::new();
+    wait_until("every line to be read", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[2] == 0
+    });
+    switch.api("fail2ban reopen");
+    switch.storm(1, 10, &failure());
+    wait_until("the lines after", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[1] == 80_010
+    });
+    assert!(switch.host_lines("ERR").is_empty(), "{:?}", switch.host_lines("ERR"));
+}
+
+#[test]
 fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
     let Some((switch, mut reader)) = on_a_pipe("") else { return };
     switch.storm(1, 5_000, &failure());

@@ -125,3 +125,35 @@ fn written_waiting_and_dropped_are_what_was_seen_at_any_moment() {
         .sum();
     assert_eq!(told, tally.dropped);
 }
+
+#[test]
+fn after_a_panic_the_writer_goes_on_and_the_accounts_are_right() {
+    static TOLD: AtomicI64 = AtomicI64::new(0);
+    let say = |say, text: &str| {
+        if say == Say::Warning && TOLD.fetch_add(1, Ordering::Relaxed) == 0 {
+            panic!("a fault of the host's, on purpose: {text}");
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), |settings| settings.buffer_size = 1 << 10);
+    let journal = Journal::start(&settings, Host { say, ..host() }).unwrap();
+    let signal = Signal::new(Kind::RegisterFailure, [192, 0, 2, 7].into(), b"1009");
+    let tally = || journal.snapshot().tally[Kind::RegisterFailure as usize];
+    while TOLD.load(Ordering::Relaxed) == 0 {
+        (0..100).for_each(|_| journal.enter(&signal));
+        thread::sleep(Duration::from_millis(300));
+    }
+    while tally().waiting() > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let before = tally().written;
+    journal.enter(&signal);
+    while tally().written == before {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let last = tally();
+    assert_eq!(last.seen, last.written + last.dropped);
+    journal.stop(Duration::from_secs(60)).unwrap();
+    let log = std::fs::read_to_string(&settings.logfile).unwrap();
+    assert_eq!(log.matches("A registration failed ").count() as u64, last.written);
+}
