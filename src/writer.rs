@@ -90,6 +90,7 @@ impl Writer {
                 "fail2ban log: the writer has failed, please report this; it goes on with the next lines";
             (shared.host.say)(Say::Error, words);
             let mut state = shared.state.lock();
+            state.progress.busy_since = None;
             state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
             self.end_batch(state.queue.capacity());
             if state.orders.stop_by.is_some() {
