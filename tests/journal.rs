@@ -56,8 +56,26 @@ fn settings(folder: &Path, change: impl FnOnce(&mut Settings)) -> Settings {
     settings
 }
 
+/// A thread that waits for a lock for the first time is given its place among those who wait; that allocates,
+/// once in the thread's life.
+fn wait_for_a_lock_once() {
+    let lock = parking_lot::Mutex::new(());
+    let (held, is_held) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let guard = lock.lock();
+            held.send(()).unwrap();
+            thread::sleep(Duration::from_millis(20));
+            drop(guard);
+        });
+        is_held.recv().unwrap();
+        drop(lock.lock());
+    });
+}
+
 #[test]
 fn entering_a_signal_allocates_nothing() {
+    wait_for_a_lock_once();
     for (format, _) in Format::ALL {
         let folder = tempfile::tempdir().unwrap();
         let journal =
