@@ -60,8 +60,7 @@ static BOUND: Mutex<Option<Bound>> = Mutex::new(None);
 
 struct Module {
     settings: Settings,
-    /// From the settings: which headers to read, and the ACLs as the host takes them.
-    all_headers: bool,
+    /// From the settings: the ACLs as the host takes them.
     trusted: Vec<CString>,
     journal: Journal,
     since: Instant,
@@ -107,7 +106,6 @@ pub fn load() -> Result<(), String> {
     let host = Host { now: clock::now, local: clock::local, say, reload: reload_from_writer };
     let journal = Journal::start(&settings, host).map_err(|error| cannot_open(&settings, &error))?;
     *MODULE.write() = Some(Module {
-        all_headers: settings.needs_all_headers(),
         trusted: trusted(&settings),
         settings: settings.clone(),
         journal,
@@ -210,7 +208,6 @@ fn reload() -> Result<bool, String> {
     bound.log = bound.log.take().or(new_log).filter(|_| settings.logs(Kind::AclReject));
     bound.events.retain(|binding| topics.contains(&binding.topic()));
     if let Some(module) = MODULE.write().as_mut() {
-        module.all_headers = settings.needs_all_headers();
         module.trusted = trusted(&settings);
         module.settings = settings;
     }
@@ -233,7 +230,7 @@ fn event_handler(event: &Event<'_>) {
             if let Some(kind) = event.subclass().and_then(Kind::of_subclass) {
                 with_module(|module| {
                     let mut signal = Signal::unsettled(kind);
-                    event.texts(kind.headers(module.all_headers), &mut signal.texts);
+                    event.texts(kind.headers(module.settings.needs_all_headers()), &mut signal.texts);
                     module.heed(kind, signal.settle());
                 });
             }

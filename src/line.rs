@@ -111,7 +111,8 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
             escape::write(out, signal.text(Field::User).unwrap_or_default(), Inside::Brackets)?;
             out.write_all(b"] ip[")?;
             write_ip(out, signal.ip)?;
-            write_classic_end(out, at)
+            out.write_all(b"]")?;
+            write_classic_at(out, at)
         }
         Format::Dated => {
             write_dated_start(out, at)?;
@@ -237,11 +238,6 @@ pub fn listed(counts: &PerKind<u64>) -> String {
 
 fn counted(counts: &PerKind<u64>) -> impl Iterator<Item = (Kind, u64)> + '_ {
     Kind::ALL.into_iter().zip(*counts).filter(|(_, count)| *count > 0)
-}
-
-fn write_classic_end(out: &mut impl Write, at: &Stamp) -> io::Result<()> {
-    out.write_all(b"]")?;
-    write_classic_at(out, at)
 }
 
 fn write_classic_at(out: &mut impl Write, at: &Stamp) -> io::Result<()> {

@@ -48,6 +48,11 @@ impl LogFile {
         (self.path.clone(), self.id.0, self.id.1)
     }
 
+    /// Whether this is the file of that identity.
+    pub fn is(&self, (path, device, inode): &(PathBuf, u64, u64)) -> bool {
+        self.path == *path && self.id == (*device, *inode)
+    }
+
     /// Writes the lines from `done` on. `done` is how many of their bytes are in the file, also after an
     /// error; called again, it goes on there.
     pub fn write(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {

@@ -117,14 +117,7 @@ impl Writer {
                     self.note_result(result);
                 }
                 Work::Reload => (host.reload)(),
-                Work::Tell(losses) => {
-                    let (lines, each) = (line::total(&losses), line::listed(&losses));
-                    let path = self.file.path().display();
-                    (host.say)(
-                        Say::Warning,
-                        &format!("fail2ban log {path}: {lines} lines were dropped ({each})"),
-                    );
-                }
+                Work::Tell(losses) => self.tell_losses(&losses, "were dropped"),
                 Work::End => return,
             }
         }
@@ -261,24 +254,37 @@ impl Writer {
 
     /// Keeps what came of writing for `status`, and says it when it changes: once for each outage.
     fn note_result_in(&mut self, state: &mut MutexGuard<'_, State>, result: io::Result<()>) {
+        // Handlers wait for this lock, and mostly nothing has changed: then nothing is formatted or copied.
         let failed = result.is_err();
         let changed = std::mem::replace(&mut state.progress.failing, failed) != failed;
-        if state.progress.file.as_ref() != Some(&self.file.identity()) {
+        if !state.progress.file.as_ref().is_some_and(|file| self.file.is(file)) {
             state.progress.file = Some(self.file.identity());
         }
         let path = self.file.path().display();
-        let words = match result {
-            Ok(()) => format!("fail2ban log {path}: lines are written again"),
+        if let Err(error) = &result {
+            let words = format!("fail2ban log {path}: {error}");
+            state.progress.last_error = Some(((self.shared.host.now)(), words));
+        }
+        if !changed {
+            return;
+        }
+        let (say, words) = match result {
+            Ok(()) => (Say::Notice, format!("fail2ban log {path}: lines are written again")),
             Err(error) => {
-                let words = format!("fail2ban log {path}: {error}");
-                state.progress.last_error = Some(((self.shared.host.now)(), words.clone()));
-                format!("{words}; lines wait in memory, at most {} bytes of them", state.queue.capacity())
+                let limit = state.queue.capacity();
+                let words = format!(
+                    "fail2ban log {path}: {error}; lines wait in memory, at most {limit} bytes of them"
+                );
+                (Say::Error, words)
             }
         };
-        if changed {
-            let say = if failed { Say::Error } else { Say::Notice };
-            MutexGuard::unlocked(state, || (self.shared.host.say)(say, &words));
-        }
+        MutexGuard::unlocked(state, || (self.shared.host.say)(say, &words));
+    }
+
+    fn tell_losses(&self, losses: &PerKind<u64>, what: &str) {
+        let (lines, each) = (line::total(losses), line::listed(losses));
+        let path = self.file.path().display();
+        (self.shared.host.say)(Say::Warning, &format!("fail2ban log {path}: {lines} lines {what} ({each})"));
     }
 
     /// The time to stop has come and the file can't be written: what waits is lost, and said to be.
@@ -291,10 +297,8 @@ impl Writer {
         state.queue.gave_up(&self.lines.count_kinds(0..self.lines.count()));
         let lost = std::mem::take(&mut state.queue.untold);
         drop(state);
-        let (lines, each) = (line::total(&lost), line::listed(&lost));
-        let path = self.file.path().display();
-        if lines > 0 {
-            (shared.host.say)(Say::Warning, &format!("fail2ban log {path}: {lines} lines are lost ({each})"));
+        if line::total(&lost) > 0 {
+            self.tell_losses(&lost, "are lost");
         }
     }
 }
