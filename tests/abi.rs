@@ -38,6 +38,15 @@ fn layouts() -> Vec<(&'static str, usize, Vec<Field>)> {
             application_interface chat_application_interface api_interface json_api_interface rwlock refs pool
         }
         switch_api_interface_t { interface_name desc function syntax rwlock refs reflock parent next }
+        switch_application_interface_t {
+            interface_name application_function long_desc short_desc syntax flags rwlock refs reflock parent next
+        }
+        switch_caller_profile_t {
+            username dialplan caller_id_name caller_id_number orig_caller_id_name orig_caller_id_number
+            callee_id_name callee_id_number caller_ton caller_numplan network_addr ani ani_ton ani_numplan aniii
+            rdnis rdnis_ton rdnis_numplan destination_number destination_number_ton destination_number_numplan
+            source chan_name
+        }
         switch_stream_handle_t {
             read_function write_function raw_write_function data end data_size data_len alloc_len alloc_chunk
             param_event
@@ -66,7 +75,10 @@ fn constants() -> BTreeMap<&'static str, i64> {
         SWITCH_API_VERSION
         SWITCH_STATUS_SUCCESS SWITCH_STATUS_FALSE SWITCH_STATUS_GENERR SWITCH_STATUS_MEMERR
         SWITCH_STATUS_TERM SWITCH_STATUS_NOUNLOAD
-        SWITCH_EVENT_CUSTOM SWITCH_EVENT_TRAP SWITCH_EVENT_RELOADXML SWITCH_EVENT_ALL
+        SWITCH_EVENT_CUSTOM SWITCH_EVENT_MESSAGE SWITCH_EVENT_PRESENCE_PROBE SWITCH_EVENT_MESSAGE_QUERY
+        SWITCH_EVENT_TRAP SWITCH_EVENT_RELOADXML SWITCH_EVENT_PHONE_FEATURE_SUBSCRIBE
+        SWITCH_EVENT_CONFERENCE_DATA_QUERY SWITCH_XML_SECTION_DIRECTORY SWITCH_APPLICATION_INTERFACE
+        SAF_NONE SAF_ROUTING_EXEC SAF_SUPPORT_NOMEDIA
         SWITCH_LOG_CONSOLE SWITCH_LOG_ALERT SWITCH_LOG_CRIT SWITCH_LOG_ERROR SWITCH_LOG_WARNING
         SWITCH_LOG_NOTICE SWITCH_LOG_INFO SWITCH_LOG_DEBUG
         SWITCH_CHANNEL_ID_LOG SWITCH_CHANNEL_ID_LOG_CLEAN SWITCH_CHANNEL_ID_EVENT SWITCH_CHANNEL_ID_SESSION
