@@ -158,9 +158,92 @@ impl Switch {
         self.stand_in().ask(&json!({ "join": {} }))
     }
 
+    /// A storm of so many seconds, with the same result as [`Switch::storm`].
+    pub fn storm_for(&self, threads: usize, seconds: f64, event: &Event) -> Value {
+        self.stand_in()
+            .ask(&json!({ "storm": { "threads": threads, "seconds": seconds, "event": event.to_json() } }))
+    }
+
     /// Writes a line to the host's own log, as FreeSWITCH's modules do, in the stand-in only.
     pub fn log(&self, level: u32, file: &str, text: &str) {
-        self.stand_in().ask(&json!({ "log": { "level": level, "file": file, "text": text } }));
+        self.log_on(0, level, file, text);
+    }
+
+    /// The same on a channel of the log: 0 is the usual one, 1 "log clean", whose lines have no prefix.
+    pub fn log_on(&self, channel: u32, level: u32, file: &str, text: &str) {
+        let line = json!({ "channel": channel, "level": level, "file": file, "text": text });
+        self.stand_in().ask(&json!({ "log": line }));
+    }
+
+    /// `load mod_fail2ban` from another file, in the stand-in only.
+    pub fn load_file(&self, path: &Path) -> Result<(), String> {
+        self.stand_in().try_ask(&json!({ "load": { "path": path } })).map(drop)
+    }
+
+    /// Begins a request to the stand-in (see `tests/stand_in/program.rs`) that may take long; others are
+    /// served meanwhile.
+    pub fn begin(&self, request: &Value) -> Running<'_> {
+        let host = self.stand_in();
+        Running { host, number: host.ask(&json!({ "begin": request })) }
+    }
+
+    /// A look-up of sofia's in the directory, with these parameters, in the stand-in only: who answered it, if
+    /// not the files.
+    pub fn look_up(&self, params: &[(&str, &str)]) -> Option<String> {
+        let answer = self.stand_in().ask(&look_up(params));
+        answer.as_str().map(str::to_owned)
+    }
+
+    /// Binds a search function that stands for another module's, in the stand-in only. With `hangs` it holds up
+    /// every look-up until [`Switch::release`].
+    pub fn bind_search(&self, name: &str, answers: bool, hangs: bool) {
+        let hangs = if hangs { json!(0) } else { Value::Null };
+        let binding = json!({ "name": name, "sections": ["directory"], "answers": answers, "hangs": hangs });
+        self.stand_in().ask(&json!({ "bind_search": binding }));
+    }
+
+    /// Lets the look-ups go on that it holds up.
+    pub fn release(&self, name: &str) {
+        self.stand_in().ask(&json!({ "release": name }));
+    }
+
+    /// How many look-ups it holds up; `settings` stands for whoever reads `fail2ban.conf`.
+    pub fn waiting(&self, name: &str) -> u64 {
+        self.stand_in().ask(&json!({ "waiting": name })).as_u64().expect("a number")
+    }
+
+    /// From now on whoever opens `fail2ban.conf` waits for [`Switch::end_slow_settings`], in the stand-in only.
+    pub fn slow_settings(&self) {
+        self.stand_in().ask(&json!({ "slow_xml": 0 }));
+    }
+
+    /// See [`Switch::slow_settings`].
+    pub fn end_slow_settings(&self) {
+        self.stand_in().ask(&json!({ "slow_xml": null }));
+    }
+
+    /// Has the module's `nth` call of a function of the host's fail, in the stand-in only.
+    pub fn fail_call(&self, function: &str, nth: usize) {
+        self.stand_in().ask(&json!({ "fail": { "function": function, "nth": nth } }));
+    }
+
+    /// Takes that back; whether the call has not been made.
+    pub fn take_failure_back(&self) -> bool {
+        self.stand_in().ask(&json!({ "fail": null })) == true
+    }
+
+    /// Runs an application on a call, in the stand-in only. A profile's `network_addr` may be left out.
+    pub fn execute(&self, app: &str, data: &str, profile: &Value, variables: &Value) -> Result<(), String> {
+        let channel = json!({ "caller_profile": profile, "variables": variables });
+        self.stand_in()
+            .try_ask(&json!({ "execute": { "app": app, "data": data, "channel": channel } }))
+            .map(drop)
+    }
+
+    /// Sets the registrations that the core's database has, in the stand-in only: objects with `reg_user`,
+    /// `realm`, `network_ip` and `expires`.
+    pub fn set_registrations(&self, rows: &Value) {
+        self.stand_in().ask(&json!({ "registrations": rows }));
     }
 
     /// What the module has left open in the stand-in: bindings, loggers, handles, completions.
@@ -274,6 +357,33 @@ impl Switch {
             Host::Real(host) => host.api("status").contains("is ready"),
         }
     }
+}
+
+/// See [`Switch::begin`].
+pub struct Running<'a> {
+    host: &'a StandIn,
+    number: Value,
+}
+
+impl Running<'_> {
+    /// Whether there is a reply.
+    pub fn is_done(&self) -> bool {
+        self.host.ask(&json!({ "ended": self.number })) == true
+    }
+
+    /// Waits for the reply.
+    pub fn end(self) -> Result<Value, String> {
+        wait_until("a request to end", || self.is_done());
+        self.host.try_ask(&json!({ "end": self.number }))
+    }
+}
+
+/// The request of a look-up, for [`Switch::begin`].
+pub fn look_up(params: &[(&str, &str)]) -> Value {
+    let params: Value = params.iter().map(|(name, value)| json!([name, value])).collect();
+    json!({ "locate": {
+        "section": "directory", "tag": "domain", "key": "name", "value": "switch.example", "params": params
+    } })
 }
 
 /// See [`Switch::resources`].
