@@ -423,6 +423,24 @@ pub fn module_path() -> PathBuf {
     built("MOD_FAIL2BAN_SO", &["libmod_fail2ban.so", "../deps/libmod_fail2ban.so", "../libmod_fail2ban.so"])
 }
 
+/// Compiles `tests/support/probe.c`, a module that is not the one under test and answers `fail2ban` with this
+/// name, and gives its path.
+pub fn probe(folder: &Path, name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let module = folder.join(format!("{name}-mod_fail2ban.so"));
+    let output = std::process::Command::new("gcc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .arg(&module)
+        .arg(format!("-DNAME=\"{name}\""))
+        .arg("-I")
+        .arg(root.join("freeswitch-headers"))
+        .arg(root.join("tests/support/probe.c"))
+        .output()
+        .expect("gcc runs: `make test` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    module
+}
+
 /// The stand-in: `STAND_IN`, or the one that was built with this test.
 fn stand_in_path() -> PathBuf {
     built("STAND_IN", &["../examples/stand-in", "stand-in"])
