@@ -1,8 +1,8 @@
 //! The module is a drop-in for the C module: it loads as that does, and writes its lines.
 
-mod common;
+mod support;
 
-use common::{Event, Switch, data, recorded, wait_until};
+use support::{Event, Switch, data, recorded, wait_until};
 
 /// A line of the C module's, in its parts.
 struct Line<'a> {
@@ -173,7 +173,7 @@ fn a_reload_takes_up_the_settings_of_now() {
     switch.wait_for_lines(1);
     let other = switch.path("log/other.log");
     switch.unload().expect("the module unloads");
-    switch.write_config(&common::configuration(r#"<param name="logfile" value="$${log_dir}/other.log"/>"#));
+    switch.write_config(&support::configuration(r#"<param name="logfile" value="$${log_dir}/other.log"/>"#));
     switch.load().expect("the module loads");
     switch.fire_event(&Event::register_failure("second", "192.0.2.1"));
     let text = || std::fs::read_to_string(&other).unwrap_or_default();

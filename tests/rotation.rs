@@ -1,12 +1,34 @@
 //! The log may be renamed, deleted or truncated under the module: the next line lands in a file at its path,
 //! and none is lost, torn or there twice.
 
-mod common;
+#[path = "support/suite.rs"]
+mod suite;
+mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
-use common::{Event, PATIENCE, Switch, wait_at_most, wait_until};
+use suite::{Suite, needs};
+use support::{Event, PATIENCE, Switch, wait_at_most, wait_until};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    suite.add(
+        &[],
+        tests![
+            after_a_rename_lines_go_to_a_new_file,
+            after_a_rename_and_a_hangup_lines_go_to_a_new_file,
+            after_deletion_lines_go_to_a_new_file,
+            after_copytruncate_lines_begin_at_the_start,
+            a_new_folder_in_the_old_ones_place_is_found,
+            the_log_is_there_again_before_the_next_event,
+            a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next
+        ],
+    );
+    suite.add(&[needs::stand_in], tests![rotation_under_load_loses_tears_and_doubles_nothing]);
+    suite.run()
+}
 
 /// Fires ten failures of the users `first`, `first` + 1, …
 fn ten_failures(switch: &Switch, first: usize) {
@@ -48,8 +70,6 @@ fn rotated(rotate: impl Fn(&Switch), old: Option<&str>, params: &str) {
         assert_eq!(users(&switch.path(old)), expected(0, 10));
     }
 }
-
-#[test]
 fn after_a_rename_lines_go_to_a_new_file() {
     let rename = |switch: &Switch| fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
     rotated(rename, Some("log/fail2ban.log.1"), "");
@@ -59,8 +79,6 @@ fn after_a_rename_lines_go_to_a_new_file() {
     };
     rotated(rename_and_create, Some("log/fail2ban.log.1"), "");
 }
-
-#[test]
 fn after_a_rename_and_a_hangup_lines_go_to_a_new_file() {
     let rename = |switch: &Switch| {
         fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -68,13 +86,9 @@ fn after_a_rename_and_a_hangup_lines_go_to_a_new_file() {
     };
     rotated(rename, Some("log/fail2ban.log.1"), "");
 }
-
-#[test]
 fn after_deletion_lines_go_to_a_new_file() {
     rotated(|switch| fs::remove_file(switch.log_file()).unwrap(), None, "");
 }
-
-#[test]
 fn after_copytruncate_lines_begin_at_the_start() {
     let copytruncate = |switch: &Switch| {
         fs::copy(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -82,14 +96,12 @@ fn after_copytruncate_lines_begin_at_the_start() {
     };
     rotated(copytruncate, Some("log/fail2ban.log.1"), "");
 }
-
-#[test]
 fn a_new_folder_in_the_old_ones_place_is_found() {
     let switch = Switch::start("");
     fs::create_dir(switch.path("own")).unwrap();
     let log = switch.path("own/f.log");
     let params = format!("<param name=\"logfile\" value=\"{}\"/>", log.display());
-    switch.write_config(&common::configuration(&params));
+    switch.write_config(&support::configuration(&params));
     switch.load().unwrap();
     ten_failures(&switch, 0);
     wait_until("the lines before", || users(&log).len() == 10);
@@ -104,8 +116,6 @@ fn a_new_folder_in_the_old_ones_place_is_found() {
     assert_eq!(users(&log), expected(10, 20));
     assert_eq!(users(&switch.path("old/f.log")), expected(0, 10));
 }
-
-#[test]
 fn the_log_is_there_again_before_the_next_event() {
     let switch = Switch::loaded("");
     fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -115,8 +125,6 @@ fn the_log_is_there_again_before_the_next_event() {
     switch.api("fail2ban reopen");
     wait_at_most(PATIENCE, "the file", || switch.log_file().exists());
 }
-
-#[test]
 fn a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next() {
     let switch = Switch::start("");
     fs::write(switch.log_file(), "A registration failed user[to").unwrap();
@@ -125,13 +133,8 @@ fn a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next() {
     let text = switch.log_text();
     assert!(text.starts_with("A registration failed user[to\nFail2ban was started at["), "{text}");
 }
-
-#[test]
 fn rotation_under_load_loses_tears_and_doubles_nothing() {
     let switch = Switch::loaded("");
-    if switch.is_real() {
-        return eprintln!("SKIPPED: a storm of events is for the stand-in");
-    }
     switch.begin_storm(4, &Event::register_failure("u{n}", "192.0.2.7"));
     for number in 0..50 {
         let old = switch.path(&format!("log/old.{number}"));

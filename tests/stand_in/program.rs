@@ -28,13 +28,13 @@
 //!
 //! A reply is `{"ok":…}` or `{"error":"why"}`.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod demo;
 mod headers;
 mod host;
 mod loader;
 mod storm;
+#[path = "../support/mod.rs"]
+mod support;
 /// The module's own declarations, but not by way of its crate: that would link the module into its host.
 #[path = "../../src/sys.rs"]
 #[allow(dead_code)]

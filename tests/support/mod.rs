@@ -7,7 +7,8 @@
 #![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
 mod events;
-mod freeswitch;
+pub mod freeswitch;
+pub mod process;
 mod stand_in;
 
 use std::ffi::OsString;
@@ -251,10 +252,18 @@ impl Switch {
         self.stand_in().ask(&json!({ "leaks": {} }))
     }
 
-    /// The console's completions that begin with `start`, in the stand-in only.
-    pub fn completions(&self, start: &str) -> Vec<String> {
-        let rows = self.stand_in().ask(&json!({ "complete": start }));
-        serde_json::from_value(rows).expect("a list of texts")
+    /// The console's completions of `fail2ban`.
+    pub fn completions(&self) -> Vec<String> {
+        match &self.host {
+            Host::StandIn(host) => {
+                let rows = host.ask(&json!({ "complete": "fail2ban " }));
+                serde_json::from_value(rows).expect("a list of texts")
+            }
+            Host::Real(host) => {
+                let table = host.api("show complete");
+                table.lines().filter(|row| row.contains("fail2ban")).map(str::to_owned).collect()
+            }
+        }
     }
 
     fn stand_in(&self) -> &StandIn {
@@ -331,23 +340,13 @@ impl Switch {
 
     /// What the process holds: open descriptors, and threads by name.
     pub fn resources(&self) -> Resources {
-        let entries = |what: &str| {
-            let listed =
-                std::fs::read_dir(format!("/proc/{}/{what}", self.pid())).expect("the process lives");
-            listed.map_while(Result::ok).map(|entry| entry.path()).collect::<Vec<_>>()
-        };
-        let links = entries("fd").into_iter().filter_map(|fd| std::fs::read_link(fd).ok());
-        let names =
-            entries("task").into_iter().filter_map(|task| std::fs::read_to_string(task.join("comm")).ok());
-        let mut threads: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
-        threads.sort_unstable();
-        Resources { descriptors: links.count(), threads }
+        let pid = self.pid();
+        Resources { descriptors: process::descriptors(pid).len(), threads: process::threads(pid) }
     }
 
     /// Whether the module's code is in the process's memory.
     pub fn has_code_mapped(&self) -> bool {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("the process lives");
-        maps.contains("mod_fail2ban.so")
+        process::has_mapped(self.pid(), "mod_fail2ban.so")
     }
 
     /// Whether the process lives and answers.
