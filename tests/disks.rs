@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         &[needs::stand_in, needs::mount],
         tests![
             on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events,
+            in_json_the_reported_losses_are_an_event_of_their_own,
             a_short_outage_loses_nothing,
             an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost
         ],
@@ -140,6 +141,24 @@ fn on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_ev
     assert!(warnings[0].contains(&format!("{dropped} lines were dropped (register_failure={dropped})")));
     assert_eq!(switch.host_lines("ERR").len(), 1, "once for the whole outage");
 }
+fn in_json_the_reported_losses_are_an_event_of_their_own() {
+    let (switch, disk, log) =
+        on_a_small_disk("<param name=\"format\" value=\"json\"/><param name=\"buffer-size\" value=\"64k\"/>");
+    fill(&disk.0.join("filler"));
+    switch.storm(2, 5_000, &failure());
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    let losses = || -> Vec<Value> {
+        let text = fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        lines.filter(|line| line["event"] == "dropped").collect()
+    };
+    wait_until("the losses to be told", || !losses().is_empty());
+    let [_, _, _, dropped] = tally(&switch);
+    let losses = losses();
+    assert_eq!(losses.iter().map(|line| line["lines"].as_u64().unwrap()).sum::<u64>(), dropped);
+    assert_eq!(losses[0]["dropped"], serde_json::json!({ "register_failure": losses[0]["lines"] }));
+}
+
 fn a_short_outage_loses_nothing() {
     let (switch, disk, log) = on_a_small_disk("");
     for outage in 0..3 {

@@ -114,6 +114,18 @@ fn the_log_begins_and_ends_as_the_c_modules_does() {
 }
 
 #[test]
+fn in_json_the_log_begins_and_ends_with_events_of_their_own() {
+    let switch = Switch::loaded(r#"<param name="format" value="json"/>"#);
+    wait_until("the first line", || switch.log_text().ends_with('\n'));
+    switch.unload().expect("the module unloads");
+    let text = switch.log_text();
+    let lines =
+        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON"));
+    let events: Vec<_> = lines.map(|line| line["event"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(events, ["started", "stopped"]);
+}
+
+#[test]
 fn an_older_log_is_continued() {
     let switch = Switch::start("");
     std::fs::write(switch.log_file(), "an older line\n").expect("the log's folder is there");

@@ -5,7 +5,11 @@
 mod suite;
 mod support;
 
-use std::fs;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,7 +27,9 @@ fn main() -> ExitCode {
             after_copytruncate_lines_begin_at_the_start,
             a_new_folder_in_the_old_ones_place_is_found,
             the_log_is_there_again_before_the_next_event,
-            a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next
+            a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next,
+            a_hangup_opens_the_log_again,
+            the_command_reopen_opens_the_log_again,
         ],
     );
     suite.add(&[needs::stand_in], tests![rotation_under_load_loses_tears_and_doubles_nothing]);
@@ -133,6 +139,56 @@ fn a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next() {
     let text = switch.log_text();
     assert!(text.starts_with("A registration failed user[to\nFail2ban was started at["), "{text}");
 }
+/// Counts how often a file is opened, by whomever.
+struct Opens(File);
+
+impl Opens {
+    fn of(path: &Path) -> Opens {
+        // SAFETY: takes no pointers.
+        let watch = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+        assert!(watch >= 0, "{}", io::Error::last_os_error());
+        // SAFETY: the descriptor is new, and nobody else knows it.
+        let watch = unsafe { OwnedFd::from_raw_fd(watch) };
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the text lives through the call.
+        let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_OPEN) };
+        assert!(added >= 0, "{}", io::Error::last_os_error());
+        Opens(watch.into())
+    }
+
+    /// Whether it was opened since this was asked last.
+    fn any(&mut self) -> bool {
+        self.0.read(&mut [0; 4096]).is_ok_and(|read| read > 0)
+    }
+}
+
+/// What is done, and nothing else, has the log opened again: a log that is in its place is not opened otherwise.
+fn opens_the_log_again(what: impl Fn(&Switch)) {
+    let switch = Switch::loaded("");
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    wait_until("the line", || switch.log_text().lines().count() == 2);
+    let mut opens = Opens::of(&switch.log_file());
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    wait_until("the count of the line", || switch.api("fail2ban status json").contains("\"written\":2"));
+    assert!(!opens.any());
+    what(&switch);
+    wait_until("the log to be opened", || opens.any());
+    // And it is written on where it was.
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    wait_until("the line after", || switch.log_text().lines().count() == 4);
+}
+
+fn a_hangup_opens_the_log_again() {
+    opens_the_log_again(Switch::hang_up);
+}
+
+fn the_command_reopen_opens_the_log_again() {
+    opens_the_log_again(|switch| {
+        let answer = switch.api("fail2ban reopen");
+        assert!(answer.starts_with("+OK"), "{answer}");
+    });
+}
+
 fn rotation_under_load_loses_tears_and_doubles_nothing() {
     let switch = Switch::loaded("");
     switch.begin_storm(4, &Event::register_failure("u{n}", "192.0.2.7"));

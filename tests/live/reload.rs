@@ -69,19 +69,26 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
         over.store(true, Ordering::Relaxed);
         attack.join().expect("the attack went on to the end")
     });
+    // Sofia answers before the event of it is delivered.
+    wait_until("the last line", || users(&site).values().sum::<usize>() >= attacks);
     site.cli("unload mod_fail2ban");
-    let mut lines = BTreeMap::new();
-    for entry in fs::read_dir(site.path("log")).expect("a folder").flatten() {
-        if entry.file_name().to_string_lossy().starts_with("fail2ban") {
-            for user in fs::read_to_string(entry.path()).expect("a log").lines().filter_map(failed) {
-                *lines.entry(user.to_owned()).or_insert(0) += 1;
-            }
-        }
-    }
-    println!("{attacks} failed registrations during {CHANGES} changes");
+    let lines = users(&site);
     assert!(attacks > CHANGES);
     assert_eq!(lines.len(), attacks, "some are lost");
     assert!(lines.values().all(|count| *count == 1), "some are doubled");
+}
+
+/// How many lines each user has in all of the logs.
+fn users(site: &Site) -> BTreeMap<String, usize> {
+    let mut users = BTreeMap::new();
+    for entry in fs::read_dir(site.path("log")).expect("a folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("fail2ban") {
+            for user in fs::read_to_string(entry.path()).expect("a log").lines().filter_map(failed) {
+                *users.entry(user.to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    users
 }
 
 /// The file is on disk, FreeSWITCH has not been told to read it.

@@ -60,10 +60,7 @@ impl Switch {
         if let Some(text) = fail2ban_conf {
             write(&conf.join("fail2ban.conf.xml"), text);
         }
-        let acl = format!(
-            "<configuration name=\"acl.conf\"><network-lists>{acl_lists}</network-lists></configuration>\n"
-        );
-        write(&conf.join("acl.conf.xml"), &acl);
+        write(&conf.join("acl.conf.xml"), &acl_configuration(acl_lists));
         let host = match std::env::var_os("FREESWITCH_PREFIX") {
             Some(prefix) => Host::Real(FreeSwitch::start(Path::new(&prefix), &module_path(), folder.path())),
             None => Host::StandIn(StandIn::start(&stand_in_path(), &module_path(), folder.path())),
@@ -287,6 +284,13 @@ impl Switch {
         self.api("reloadxml");
     }
 
+    /// Puts other `<list>`s into `acl.conf.xml` and makes the host read them.
+    pub fn write_acl(&self, lists: &str) {
+        write(&self.path("conf/autoload_configs/acl.conf.xml"), &acl_configuration(lists));
+        self.api("reloadxml");
+        self.api("reloadacl");
+    }
+
     /// Removes `fail2ban.conf.xml` and makes the host notice.
     pub fn remove_config(&self) {
         std::fs::remove_file(self.path("conf/autoload_configs/fail2ban.conf.xml")).expect("there is one");
@@ -398,6 +402,10 @@ pub fn configuration(params: &str) -> String {
         "<configuration name=\"fail2ban.conf\" description=\"fail2ban\">\n  <bindings>\n    \
          <config name=\"settings\">\n      {params}\n    </config>\n  </bindings>\n</configuration>\n"
     )
+}
+
+fn acl_configuration(lists: &str) -> String {
+    format!("<configuration name=\"acl.conf\"><network-lists>{lists}</network-lists></configuration>\n")
 }
 
 /// Waits for something to become true.
