@@ -1,6 +1,6 @@
 //! The module's idea of FreeSWITCH's ABI is FreeSWITCH's, and it shows the host one symbol and no more.
 
-mod common;
+mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -88,7 +88,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
 
 /// What was measured in FreeSWITCH 1.10.12.
 fn measured() -> Value {
-    serde_json::from_str(&common::data("freeswitch-abi-x86_64.json")).expect("the facts are JSON")
+    serde_json::from_str(&support::data("freeswitch-abi-x86_64.json")).expect("the facts are JSON")
 }
 
 /// By name, from a member of the facts.
@@ -125,7 +125,7 @@ fn every_constant_is_the_hosts() {
 
 #[test]
 fn the_module_exports_its_table_and_nothing_else() {
-    let module = common::module_path();
+    let module = support::module_path();
     let nm = Command::new("nm").args(["--dynamic", "--defined-only"]).arg(&module).output().expect("nm runs");
     let listed = String::from_utf8(nm.stdout).expect("nm writes text");
     let symbols: Vec<_> = listed.lines().filter_map(|line| line.split_whitespace().last()).collect();

@@ -1,10 +1,15 @@
 //! No line can be forged: whatever bytes an attacker puts into an event, one event is one line, and the line
 //! says what happened and who did it.
 
+#[path = "support/fail2ban/mod.rs"]
 mod fail2ban;
+#[path = "support/reader.rs"]
 mod reader;
+#[path = "support/suite.rs"]
+mod suite;
 
 use std::net::IpAddr;
+use std::process::ExitCode;
 
 use mod_fail2ban::line::Format;
 use mod_fail2ban::signal::{Field, Kind, NotASignal, Signal, Texts};
@@ -12,6 +17,31 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+
+use fail2ban::Fail2ban;
+use suite::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    suite.add(
+        &[],
+        tests![
+            one_event_is_one_line_that_says_who_did_what,
+            an_address_is_parsed_or_there_is_no_line,
+            a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with,
+            the_strict_reader_is_strict,
+        ],
+    );
+    for (release, get) in fail2ban::ALL {
+        suite.add_with(
+            &[],
+            release,
+            get,
+            tests![real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else],
+        );
+    }
+    suite.run()
+}
 
 /// Bytes as they come, and bytes as an attacker would choose them.
 fn hostile_text() -> impl Strategy<Value = Vec<u8>> {
@@ -69,7 +99,6 @@ fn settled(kind: Kind, texts: Texts<'_>) -> Result<Signal<'_>, NotASignal> {
 }
 
 proptest! {
-    #[test]
     fn one_event_is_one_line_that_says_who_did_what(kind in kind(), ip in address(), texts in event_texts()) {
         let ip_text = ip.to_string();
         let mut texts = borrowed(&texts);
@@ -79,8 +108,6 @@ proptest! {
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
     }
-
-    #[test]
     fn an_address_is_parsed_or_there_is_no_line(kind in kind(), texts in event_texts()) {
         let mut texts = borrowed(&texts);
         texts[Field::Success as usize] = Some(b"0");
@@ -89,8 +116,6 @@ proptest! {
             Err(why) => prop_assert_eq!(why, NotASignal::NoAddress),
         }
     }
-
-    #[test]
     fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
         let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
         let signal = Signal::from_log(&line).expect("a rejection").expect("an address");
@@ -111,9 +136,9 @@ fn expected(signal: &Signal<'_>) -> Value {
     };
     json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "mode": mode })
 }
-
-#[test]
-fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else() {
+fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else(
+    fail2ban: &Fail2ban,
+) {
     let mut runner = TestRunner::deterministic();
     let events = (kind(), address(), event_texts());
     for format in [Format::Classic, Format::Dated, Format::Json] {
@@ -134,15 +159,9 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
         let [log, expected] = ["log", "expected"].map(|name| folder.path().join(name).display().to_string());
         std::fs::write(&log, lines).expect("the lines");
         std::fs::write(&expected, expectations).expect("the expectations");
-        for fail2ban in fail2ban::all() {
-            fail2ban
-                .check_filter(&["batch", &log, &expected])
-                .unwrap_or_else(|why| panic!("{fail2ban}: {why}"));
-        }
+        fail2ban.check_filter(&["batch", &log, &expected]).unwrap_or_else(|why| panic!("{fail2ban}: {why}"));
     }
 }
-
-#[test]
 fn the_strict_reader_is_strict() {
     for (format, line) in [
         (

@@ -1,7 +1,7 @@
 //! Any bytes as an event's headers: the line has to read back as that event, in every format.
 #![no_main]
 
-#[path = "../../tests/reader/mod.rs"]
+#[path = "../../tests/support/reader.rs"]
 mod reader;
 
 use libfuzzer_sys::fuzz_target;
