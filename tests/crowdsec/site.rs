@@ -34,10 +34,10 @@ pub fn packages() -> Result<&'static Path, String> {
     let packages = PACKAGES.get_or_init(|| {
         output_of(Command::new("nft").arg("--version"))?;
         Namespace::new("probe")?;
-        let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crowdsec/fetch.sh");
+        let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unpack.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crowdsec");
         let packages = ["crowdsec", "crowdsec-firewall-bouncer", "libsqlite3-0"];
-        output_of(Command::new(fetch).arg(&folder).args(packages))?;
+        output_of(Command::new(unpack).arg(&folder).args(packages))?;
         Ok(folder)
     });
     packages.as_deref().map_err(Clone::clone)
@@ -191,6 +191,9 @@ impl Host {
         let log = switch.log_file().display().to_string();
         let acquisition = etc.join("acquis.d/freeswitch-fail2ban.yaml");
         edit(&acquisition, &[("/var/log/freeswitch/fail2ban.log", log)]);
+        // As its owner would: the example in the white list, with the comment signs taken out.
+        let whitelist = etc.join("parsers/s02-enrich/freeswitch-fail2ban-whitelist.yaml");
+        edit(&whitelist, &[("  #cidr:", "  cidr:".into()), ("  #  - ", "    - ".into())]);
         let own = "cscli: {hub_branch: master}\napi: {server: {enable: false}}\n";
         fs::write(etc.join("config.yaml.local"), own).unwrap();
         let credentials = etc.join("local_api_credentials.yaml").display().to_string();

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks packages of this machine's Debian release into DIR: nothing is installed, no service is
 # started, and the machine's own apt lists stay as they are.
-# usage: fetch.sh DIR PACKAGE...
+# usage: unpack.sh DIR PACKAGE...
 set -eu
 
 dir=$1

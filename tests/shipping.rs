@@ -1,0 +1,160 @@
+//! The log, shipped to one place by Debian's rsyslog with the shipped configuration.
+//!
+//! Needs Debian's packages, which are unpacked and not installed. Where they can't be had the tests are ignored
+//! and say why; with `REQUIRE_ALL=1` they fail instead.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use tempfile::TempDir;
+
+use common::{Event, Switch, wait_until};
+
+const SETTINGS: &str =
+    r#"<param name="format" value="json"/><param name="events" value="register_failure"/>"#;
+
+fn main() -> ExitCode {
+    let test = Trial::ignorable_test(
+        "no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away",
+        || match rsyslog() {
+            Ok(root) => {
+                no_line_is_lost_or_changed(&root);
+                Ok(Completion::Completed)
+            }
+            Err(why) if std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1") => Err(why.into()),
+            Err(why) => Ok(Completion::ignored_with(why.lines().collect::<Vec<_>>().join(" "))),
+        },
+    );
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
+/// Where rsyslog is unpacked.
+fn rsyslog() -> Result<PathBuf, String> {
+    let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unpack.sh");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslog");
+    let mut command = Command::new(unpack);
+    command.arg(&folder);
+    command.args(["rsyslog", "rsyslog-relp", "librelp0", "libestr0", "libfastjson4", "liblognorm5"]);
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        Ok(folder)
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// A running rsyslog, killed on drop.
+struct Rsyslog(Child);
+
+impl Rsyslog {
+    /// Starts one with a shipped file, in which `changes` are made, in a folder of its own.
+    fn start(root: &Path, folder: &Path, file: &str, changes: &[(&str, &str)]) -> Rsyslog {
+        fs::create_dir_all(folder).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/rsyslog").join(file);
+        let mut text = fs::read_to_string(&file).unwrap();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{}: there is no {from}", file.display());
+            text = text.replace(from, to);
+        }
+        let configuration = folder.join("rsyslog.conf");
+        let own = format!("global(workDirectory=\"{}\")\n", folder.display());
+        fs::write(&configuration, own + &text).unwrap();
+        let libraries = fs::read_dir(root.join("usr/lib")).unwrap().flatten().map(|entry| entry.path());
+        let libraries = libraries.filter(|path| path.join("rsyslog/imfile.so").exists());
+        let libraries = libraries.last().expect("rsyslog's modules");
+        let mut command = Command::new(root.join("usr/sbin/rsyslogd"));
+        command.args(["-n", "-iNONE"]).arg("-M").arg(libraries.join("rsyslog")).arg("-f").arg(configuration);
+        command.env("LD_LIBRARY_PATH", libraries).stdin(Stdio::null()).stderr(Stdio::null());
+        Rsyslog(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn no_line_is_lost_or_changed(root: &Path) {
+    let folder = TempDir::with_prefix("shipping-").unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = format!("port=\"{port}\"");
+    let arrived = folder.path().join("arrived");
+    let arrived_folder = format!("{}/", arrived.display());
+    let receive = || {
+        Rsyslog::start(
+            root,
+            &folder.path().join("receiver"),
+            "freeswitch-fail2ban-receive.conf",
+            &[("/var/log/freeswitch-fail2ban/", &arrived_folder), ("port=\"2514\"", &port)],
+        )
+    };
+    // Named by the address that it really comes from.
+    let arrived_text = || fs::read(arrived.join("127.0.0.1.log")).unwrap_or_default();
+
+    let switch = Switch::loaded(SETTINGS);
+    let log = switch.log_file();
+    let receiver = receive();
+    let _sender = Rsyslog::start(
+        root,
+        &folder.path().join("sender"),
+        "freeswitch-fail2ban-send.conf",
+        &[
+            ("/var/log/freeswitch/fail2ban.log", log.to_str().unwrap()),
+            ("loghost.example", "127.0.0.1"),
+            ("port=\"2514\"", &port),
+            ("action.resumeInterval=\"5\"", "action.resumeInterval=\"1\""),
+        ],
+    );
+
+    let names: [&[u8]; 6] = [
+        b"1009",
+        b"x\",\"ip\":\"8.8.8.8",
+        b"x\n<13>1 2026-11-22T00:00:00Z evil app - - - {\"ip\":\"9.9.9.9\"}",
+        b"x\r\n\t{\"event\":\"register_failure\",\"ip\":\"9.9.9.9\"}\\",
+        "日本 %msg% \\u0041 \u{202e}".as_bytes(),
+        b"\xff\xfe\x1b[2J",
+    ];
+    let mut written = Vec::new();
+    let mut receiver = Some(receiver);
+    for round in 0..5 {
+        for (number, name) in (0..120).zip(names.iter().cycle()) {
+            let from = format!("203.0.113.{number}");
+            switch.fire_event(&Event::register_failure(name, &from));
+        }
+        let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+        let all = || [&written[..], &fs::read(&log).unwrap_or_default()].concat();
+        // In the file that is about to be renamed is all of this round, and what the module says of itself.
+        wait_until("the module to write", || lines(&all()) >= 120 * (round + 1));
+        match round {
+            1 => {
+                // What it has not acknowledged before it dies would come twice.
+                wait_until("what was written to arrive", || arrived_text() == all());
+                receiver = None;
+            }
+            3 => receiver = Some(receive()),
+            // Also while the far end is away and the lines wait.
+            _ => {
+                let old = log.with_extension(format!("log.{round}"));
+                fs::rename(&log, &old).unwrap();
+                written.extend(fs::read(&old).unwrap());
+            }
+        }
+    }
+    let written = || [&written[..], &fs::read(&log).unwrap_or_default()].concat();
+    wait_until("all that was written to arrive", || arrived_text() == written());
+    let text = String::from_utf8(arrived_text()).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("register_failure")).count(), 600);
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let from = line["ip"].as_str().unwrap_or("203.0.113.");
+        assert!(from.starts_with("203.0.113."), "{line}");
+    }
+    drop(receiver);
+}
