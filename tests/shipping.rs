@@ -44,7 +44,10 @@ fn rsyslog() -> Result<PathBuf, String> {
     if output.status.success() {
         Ok(folder)
     } else {
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "no packages of rsyslog from Debian: {command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 }
 

@@ -32,12 +32,13 @@ const SETTINGS: &str = r#"<param name="format" value="json"/>
 pub fn packages() -> Result<&'static Path, String> {
     static PACKAGES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let packages = PACKAGES.get_or_init(|| {
-        output_of(Command::new("nft").arg("--version"))?;
-        Namespace::new("probe")?;
+        output_of(Command::new("nft").arg("--version")).map_err(|why| format!("no nftables: {why}"))?;
+        Namespace::new("probe").map_err(|why| format!("no root, or no network namespaces: {why}"))?;
         let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unpack.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crowdsec");
         let packages = ["crowdsec", "crowdsec-firewall-bouncer", "libsqlite3-0"];
-        output_of(Command::new(unpack).arg(&folder).args(packages))?;
+        output_of(Command::new(unpack).arg(&folder).args(packages))
+            .map_err(|why| format!("no packages of CrowdSec from Debian: {why}"))?;
         Ok(folder)
     });
     packages.as_deref().map_err(Clone::clone)
