@@ -106,7 +106,7 @@ fn unban(site: &Site) {
     let attacker = site.attacker(V4);
     // How long the ban is that one report brings, such as "1h59" of "1h59m58.2s"; it counts from the line.
     let ban = |ago| {
-        site.b.write_line("reported", attacker, Some(false), "1009", ago);
+        site.a.write_line("reported", attacker, Some(false), "1009", ago);
         site.wait_until_dropped_by_both(attacker);
         let decisions = site.decisions(attacker);
         assert_eq!(decisions.len(), 1, "{decisions:?}");

@@ -276,7 +276,7 @@ impl Host {
         }
     }
 
-    /// A line with `known`, or with a time of its own.
+    /// A line with `known`, or with a time of its own. On A, whose log no test renames.
     // FOR NOW BY HAND: today's module has no `known-for`. Once it has, `known` lines are to be the module's
     // own: settings with `known-for`, an accepted `register_attempt` before what a known address does, and
     // the events fired at `self.switch`. Only lines with a time of their own remain then.
@@ -425,7 +425,7 @@ impl Site {
         self.lapi.cscli(&["decisions", "delete", "--ip", &ip.to_string()]);
     }
 
-    /// The bans of an address that are in force.
+    /// The active bans of an address.
     pub fn decisions(&self, ip: IpAddr) -> Vec<Value> {
         let alerts = self.lapi.cscli(&["decisions", "list", "--ip", &ip.to_string(), "-o", "json"]);
         let alerts: Value = serde_json::from_str(&alerts).unwrap_or_default();
