@@ -1,12 +1,14 @@
-//! The log, shipped to one place by Debian's rsyslog with the shipped configuration.
+//! What leaves the switch: the log, shipped to one place by Debian's rsyslog with the shipped configuration, and
+//! the figures for node_exporter.
 //!
-//! Needs Debian's packages, which are unpacked and not installed. Where they can't be had the tests are ignored
-//! and say why; with `REQUIRE_ALL=1` they fail instead.
+//! rsyslog needs Debian's packages, which are unpacked and not installed. Where they can't be had its test is
+//! ignored and says why; with `REQUIRE_ALL=1` it fails instead.
 
 mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -30,7 +32,14 @@ fn main() -> ExitCode {
             Err(why) => Ok(Completion::ignored_with(why.lines().collect::<Vec<_>>().join(" "))),
         },
     );
-    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+    let figures = Trial::test("figures_are_written_whole_or_not_at_all", || {
+        figures_are_whole();
+        Ok(())
+    });
+    let mut arguments = Arguments::from_args();
+    // One after the other: a program that was just written can't be run while another test starts a process.
+    arguments.test_threads.get_or_insert(1);
+    libtest_mimic::run(&arguments, vec![test, figures]).exit_code()
 }
 
 /// Where rsyslog is unpacked.
@@ -116,6 +125,9 @@ fn no_line_is_lost_or_changed(root: &Path) {
         ],
     );
 
+    // A file that was renamed before it was ever read would be no loss of the sender's.
+    wait_until("the first line to arrive", || !arrived_text().is_empty());
+
     let names: [&[u8]; 6] = [
         b"1009",
         b"x\",\"ip\":\"8.8.8.8",
@@ -160,4 +172,34 @@ fn no_line_is_lost_or_changed(root: &Path) {
         assert!(from.starts_with("203.0.113."), "{line}");
     }
     drop(receiver);
+}
+
+fn figures_are_whole() {
+    let folder = TempDir::with_prefix("figures-").unwrap();
+    let (fs_cli, file) = (folder.path().join("fs_cli"), folder.path().join("freeswitch-fail2ban.prom"));
+    // Runs the script with an fs_cli that gives this answer.
+    let run = |answer: &str| {
+        fs::write(&fs_cli, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).unwrap();
+        fs::set_permissions(&fs_cli, fs::Permissions::from_mode(0o755)).unwrap();
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/node_exporter/freeswitch-fail2ban-metrics");
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        Command::new(script).arg(folder.path()).env("PATH", path).output().unwrap()
+    };
+    let good =
+        "# TYPE fail2ban_writer_state stateset\nfail2ban_lines_written_total{event=\"challenge\"} 7\n# EOF";
+    assert!(run(good).status.success());
+    // node_exporter refuses a file in which it finds a stateset.
+    let figures = "fail2ban_lines_written_total{event=\"challenge\"} 7\n";
+    assert_eq!(fs::read_to_string(&file).unwrap(), figures);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+
+    for bad in ["-ERR fail2ban Command not found!", "fail2ban_lines_written_total{event=", ""] {
+        let output = run(bad);
+        assert_eq!(output.status.code(), Some(1), "{bad}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("# EOF"), "{output:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), figures, "{bad}");
+    }
+    // Nothing half written is left behind.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
