@@ -1,4 +1,4 @@
-//! The fail2bans that the kit is tested with: those of Debian 12 and 13, unpacked and not installed.
+//! The fail2bans that the kit is tested with: those of Debian 12, 13 and 14, unpacked and not installed.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
@@ -16,21 +16,33 @@ pub struct Fail2ban {
     root: PathBuf,
 }
 
-/// Debian 12's (1.0.2) and Debian 13's (1.1.0); tells, once, of each that can't be had.
+/// Debian releases, for the fail2ban that each has: 1.0.2, 1.1.0 and, in the coming Debian 14, 1.1.1.
+const RELEASES: [&str; 3] = ["bookworm", "trixie", "forky"];
+
+/// The fail2bans that can be used here. Tells, once, of each that can't.
 pub fn all() -> &'static [Fail2ban] {
-    static ALL: OnceLock<Vec<Fail2ban>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let unpacked = |release: &str| {
-            let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
-            match output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root)) {
-                Ok(_) => Some(Fail2ban { root }),
+    &found().0
+}
+
+/// Why a fail2ban can't be used here: one reason for each.
+pub fn missing() -> &'static [String] {
+    &found().1
+}
+
+fn found() -> &'static (Vec<Fail2ban>, Vec<String>) {
+    static FOUND: OnceLock<(Vec<Fail2ban>, Vec<String>)> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let (mut usable, mut missing) = (Vec::new(), Vec::new());
+        for release in RELEASES {
+            match Fail2ban::of(release) {
+                Ok(fail2ban) => usable.push(fail2ban),
                 Err(why) => {
                     skipped(&format!("all that needs the fail2ban of Debian's {release}: {why}"));
-                    None
+                    missing.push(why);
                 }
             }
-        };
-        ["bookworm", "trixie"].into_iter().filter_map(unpacked).collect()
+        }
+        (usable, missing)
     })
 }
 
@@ -62,6 +74,16 @@ fn in_tests(file: &str) -> PathBuf {
 }
 
 impl Fail2ban {
+    /// Unpacks the one of a Debian release, and sees whether this machine's Python can run it:
+    /// 1.0.2 needs modules that Python 3.12 and newer no longer have.
+    fn of(release: &str) -> Result<Fail2ban, String> {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
+        output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root))?;
+        let fail2ban = Fail2ban { root };
+        fail2ban.check_filter(&["runs"])?;
+        Ok(fail2ban)
+    }
+
     /// Where a program of this fail2ban is.
     pub fn program(&self, name: &str) -> PathBuf {
         self.root.join("usr/bin").join(name)
