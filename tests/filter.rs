@@ -44,7 +44,10 @@ fn the_checker_fails_on_a_wrong_address_a_wrong_time_and_a_missing_line() {
         (r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "mode": "aggressive"}"#, false),
         (r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "modes": ["normal", "aggressive"]}"#, true),
         (r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "modes": ["normal"]}"#, false),
-        (r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "modes": ["normal", "aggressive", "known"]}"#, false),
+        (
+            r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "modes": ["normal", "aggressive", "known"]}"#,
+            false,
+        ),
         (r#"{"ip": "192.0.2.1", "time": 1795308718.493952, "modes": []}"#, false),
     ] {
         fs::write(&expected, format!("{right}\n{second}")).unwrap();
@@ -62,8 +65,7 @@ fn commands(fail2ban: &Fail2ban, jails: &str) -> Result<String, String> {
     let log = directory.path().join("fail2ban.log");
     fs::write(&log, LINE).unwrap();
     fail2ban.configure(directory.path(), &jails.replace("LOG", &log.display().to_string()));
-    let said =
-        fail2ban.run("fail2ban-client", &["-c", &directory.path().display().to_string(), "-d"])?;
+    let said = fail2ban.run("fail2ban-client", &["-c", &directory.path().display().to_string(), "-d"])?;
     Ok(said.replace(&log.display().to_string(), "LOG"))
 }
 
@@ -73,8 +75,7 @@ fn commands_of<'a>(jail: &str, commands: &'a str) -> Vec<&'a str> {
     commands.lines().filter(|line| line.contains(&name)).collect()
 }
 
-const JAILS: [&str; 3] =
-    ["freeswitch-fail2ban", "freeswitch-fail2ban-known", "freeswitch-fail2ban-reported"];
+const JAILS: [&str; 3] = ["freeswitch-fail2ban", "freeswitch-fail2ban-known", "freeswitch-fail2ban-reported"];
 
 /// A jail.local that enables these.
 fn jails_on(enabled: &[&str]) -> String {
