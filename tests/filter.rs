@@ -246,3 +246,21 @@ fn what_is_set_in_the_first_jail_holds_for_the_others_and_their_chains_fit_iptab
         }
     }
 }
+
+#[test]
+fn each_jail_counts_in_the_mode_that_it_is_for() {
+    let told_apart_by = [
+        ("freeswitch-fail2ban", "(?:wrong_call_state|"),
+        ("freeswitch-fail2ban-known", "ip=<ADDR> known=yes"),
+        ("freeswitch-fail2ban-reported", "^reported ip=<ADDR>"),
+    ];
+    for fail2ban in fail2ban::all() {
+        let all = commands(fail2ban, &jails_on(&JAILS)).unwrap();
+        for (jail, _) in told_apart_by {
+            let regexes = commands_of(jail, &all).join("\n");
+            for (of, regex) in told_apart_by {
+                assert_eq!(regexes.contains(regex), jail == of, "{fail2ban}, {jail}: {regex} in {regexes}");
+            }
+        }
+    }
+}
