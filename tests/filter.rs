@@ -142,8 +142,8 @@ impl Drop for Counter {
 }
 
 fn a_running_fail2ban_counts_in_each_mode_what_the_table_says(fail2ban: &'static Fail2ban) {
-    let table: Value =
-        serde_json::from_str(include_str!("support/fail2ban/samples/modes.json")).expect("modes.json is JSON");
+    let table: Value = serde_json::from_str(include_str!("support/fail2ban/samples/modes.json"))
+        .expect("modes.json is JSON");
     let entries = table["lines"].as_array().expect("lines");
     // Read last, so that whoever has banned it has read all that stands before; one of the two counts in any mode.
     let last = "198.51.100.1";

@@ -399,6 +399,26 @@ pub fn look_up(params: &[(&str, &str)]) -> Value {
     } })
 }
 
+/// The parameters of a look-up of credentials of user 1009, as sofia asks: for [`Switch::look_up`].
+pub fn credentials<'a>(
+    method: &'a str,
+    call_id: &'a str,
+    ip: &'a str,
+    transport: &'a str,
+) -> [(&'a str, &'a str); 9] {
+    [
+        ("sip_profile", "internal"),
+        ("sip_user_agent", "friendly-scanner"),
+        ("sip_auth_username", "1009"),
+        ("sip_auth_realm", "switch.example"),
+        ("sip_via_protocol", transport),
+        ("sip_call_id", call_id),
+        ("sip_auth_method", method),
+        ("client_port", "5070"),
+        ("ip", ip),
+    ]
+}
+
 /// See [`Switch::resources`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {

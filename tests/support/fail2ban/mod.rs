@@ -73,7 +73,8 @@ impl Fail2ban {
     /// Python can run it: 1.0.2 needs modules that Python 3.12 and newer no longer have.
     fn unpack(release: &str) -> Result<Fail2ban, Why> {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
-        output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root)).map_err(|why| {
+        let unpack = in_tests("../unpack.sh");
+        output_of(Command::new(unpack).arg(&root).args([release, "fail2ban"])).map_err(|why| {
             Why::Missing(format!("the fail2ban of Debian's {release} is not to be had: {why}"))
         })?;
         let fail2ban = Fail2ban { root };
