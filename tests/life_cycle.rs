@@ -7,13 +7,15 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use suite::{Suite, needs};
-use support::{Event, Running, Switch, configuration, look_up, module_path, probe, wait_at_most, wait_until};
+use support::{
+    Event, Running, Switch, configuration, install, look_up, module_path, newer_build, probe, wait_at_most,
+    wait_until,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::default();
@@ -183,27 +185,10 @@ fn the_code_is_gone_after_loads_and_unloads_and_reloads_at_once() {
     assert_gone(&switch, "all at once");
 }
 
-/// Puts a file in another's place, as `make install` does.
-fn install(from: &Path, to: &Path) {
-    let beside = to.with_extension("new");
-    fs::copy(from, &beside).unwrap();
-    fs::rename(beside, to).unwrap();
-}
-
 fn a_file_in_the_modules_place_is_what_the_next_load_runs() {
     let switch = Switch::start("");
     let another = probe(&switch.path(""), "another");
-    // A newer build of the module: the same but for one word that it writes.
-    let newer = switch.path("newer");
-    let mut code = fs::read(module_path()).unwrap();
-    let (word, other) = (b"Fail2ban was started", b"Fail2ban was STARTED");
-    let places: Vec<_> = (0..code.len() - word.len()).filter(|&at| code[at..].starts_with(word)).collect();
-    assert!(!places.is_empty(), "the module holds the words that begin its log");
-    for at in places {
-        code[at..at + word.len()].copy_from_slice(other);
-    }
-    fs::write(&newer, code).unwrap();
-
+    let newer = newer_build(&switch.path(""));
     let place = switch.path("mod_fail2ban.so");
     let last_start = || {
         let log = switch.log_text();
