@@ -124,20 +124,21 @@ proptest! {
     }
 }
 
-/// What fail2ban has to find in a line: address, time and the mildest mode of the filter that counts it.
+/// What fail2ban has to find in a line that does not say whether the address is known: address, time and the
+/// filter's modes that count it.
 fn expected(signal: &Signal<'_>) -> Value {
-    let mode = match signal.event_type {
-        EventType::RegisterFailure | EventType::VertoLoginFailure => "normal",
+    let modes: &[&str] = match signal.event_type {
+        EventType::RegisterFailure | EventType::VertoLoginFailure => &["normal", "aggressive"],
         EventType::WrongCallState
         | EventType::ChallengeUnanswered
         | EventType::AclReject
-        | EventType::AuthUnconfirmed
-        | EventType::Reported => "aggressive",
+        | EventType::AuthUnconfirmed => &["aggressive"],
+        EventType::Reported => &["aggressive", "reported"],
         EventType::RegisterAttempt | EventType::Challenge | EventType::SuccessAfterFailures => {
             return Value::Null;
         }
     };
-    json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "mode": mode })
+    json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "modes": modes })
 }
 
 fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else(
