@@ -294,6 +294,14 @@ impl Switch {
         self.api("reloadxml");
     }
 
+    /// Puts a file of this text into `autoload_configs`, such as `sofia.conf.xml`, in the stand-in only (a real
+    /// FreeSWITCH has all in one file), and makes the host read it.
+    pub fn write_other_config(&self, file: &str, text: &str) {
+        assert!(!self.is_real(), "only the stand-in can do this: ask is_real() before");
+        write(&self.path("conf/autoload_configs").join(file), text);
+        self.api("reloadxml");
+    }
+
     /// Puts other `<list>`s into `acl.conf.xml` and makes the host read them.
     pub fn write_acl(&self, lists: &str) {
         write(&self.path("conf/autoload_configs/acl.conf.xml"), &acl_configuration(lists));

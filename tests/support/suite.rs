@@ -36,6 +36,9 @@ pub enum Why {
 /// Something that a test needs to run: an error says why it is not to be had.
 pub type Need = fn() -> Result<(), Why>;
 
+/// The name of a test that is given something, and its function.
+pub type TestOf<T> = (&'static str, fn(T));
+
 /// The names of test functions, and the functions.
 #[macro_export]
 macro_rules! tests {
@@ -90,7 +93,7 @@ impl Suite {
         needs: &[Need],
         of: &str,
         get: fn() -> Result<T, Why>,
-        tests: &[(&'static str, fn(T))],
+        tests: &[TestOf<T>],
     ) {
         for &(name, test) in tests {
             let needs = needs.to_vec();
