@@ -241,16 +241,13 @@ impl Instance {
         // Unbinding waits for whatever FreeSWITCH delivers just now, in any module's handler.
         let unbinder = {
             let instance = Arc::clone(self);
-            Thread::spawn(c"fail2ban-unbind", move || {
-                drop(lock(&instance.bindings).take());
-                interface::set_completion("del fail2ban");
-            })
+            Thread::spawn(c"fail2ban-unbind", move || instance.unbind())
         };
         let unbound = match unbinder {
             Ok(thread) => thread.join_by(by - WRITING_LIMIT),
             // Without a thread, it has to be done here.
             Err(_) => {
-                drop(lock(&self.bindings).take());
+                self.unbind();
                 Ok(())
             }
         };
@@ -283,6 +280,16 @@ impl Instance {
             );
         }
         if why.is_empty() { Ok(()) } else { Err(why.join("; ")) }
+    }
+
+    /// Takes back all that FreeSWITCH was given. The look-ups last: that waits for those under way, which may be
+    /// another module's HTTP requests.
+    fn unbind(&self) {
+        let Some(Bindings { events, log, directory }) = lock(&self.bindings).take() else { return };
+        drop(events);
+        drop(log);
+        interface::set_completion("del fail2ban");
+        drop(directory);
     }
 
     /// Whether the threads that did not end in time have ended.
