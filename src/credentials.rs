@@ -31,7 +31,7 @@ const MOST_TRANSPORTS: usize = 1024;
 /// For so long an accepted account is not accused at its address, in microseconds: phones register once an hour,
 /// if not more often.
 const ACCEPTED_LASTS: i64 = 7_200_000_000;
-const MOST_ACCEPTED: usize = 16_384;
+const MOST_ACCEPTED: usize = 32_768;
 
 /// Credentials, as a look-up tells them.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ pub struct Credentials {
     of_attempts: Table<Proven>,
     /// By address, port and user.
     of_failures: Table<Proven>,
-    /// By address and user.
+    /// By address and user, and by address alone.
     accepted: Table<Accepted>,
     hasher: RandomState,
     /// Look-ups of credentials that were seen.
@@ -138,7 +138,7 @@ impl Credentials {
                     b"MESSAGE" => self.hasher.hash_one((look_up.ip, look_up.port)),
                     _ => return false,
                 };
-                if trusted || self.is_accepted(now, look_up.ip, look_up.user) {
+                if trusted || self.was_accepted(now, self.hasher.hash_one((look_up.ip, look_up.user))) {
                     return false;
                 }
                 let waiting = Waiting {
@@ -167,7 +167,8 @@ impl Credentials {
     }
 
     /// A MESSAGE from this address and port was accepted.
-    pub fn confirm_message(&mut self, ip: IpAddr, port: Option<&[u8]>) {
+    pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
+        self.accept_address(now, ip);
         self.confirm(self.hasher.hash_one((ip, port)), b"MESSAGE");
     }
 
@@ -188,7 +189,15 @@ impl Credentials {
 
     /// FreeSWITCH has accepted this account's credentials from this address.
     pub fn accept(&mut self, now: Now, ip: IpAddr, user: &[u8]) {
-        let hash = self.hasher.hash_one((ip, user));
+        self.remember_accepted(now, self.hasher.hash_one((ip, user)));
+        self.accept_address(now, ip);
+    }
+
+    fn accept_address(&mut self, now: Now, ip: IpAddr) {
+        self.remember_accepted(now, self.hasher.hash_one(ip));
+    }
+
+    fn remember_accepted(&mut self, now: Now, hash: u64) {
         match self.accepted.find(hash, |there| there.hash == hash) {
             Some(place) => {
                 if let Some(there) = self.accepted.get_mut(place) {
@@ -199,8 +208,13 @@ impl Credentials {
         }
     }
 
-    fn is_accepted(&self, now: Now, ip: IpAddr, user: &[u8]) -> bool {
-        let hash = self.hasher.hash_one((ip, user));
+    /// Whether a challenge of this address may have been answered unseen: some look-ups are hidden, and
+    /// FreeSWITCH has accepted credentials from there lately.
+    pub fn may_have_answered(&self, now: Now, ip: IpAddr) -> bool {
+        self.attempts_hidden > 0 && self.was_accepted(now, self.hasher.hash_one(ip))
+    }
+
+    fn was_accepted(&self, now: Now, hash: u64) -> bool {
         let found = self.accepted.find(hash, |there| there.hash == hash);
         let there = found.and_then(|place| self.accepted.get(place));
         there.is_some_and(|there| now.monotonic - there.at.monotonic < ACCEPTED_LASTS)
@@ -356,7 +370,7 @@ mod tests {
         credentials.insert(at(0), &look_up("PUBLISH", "nobody knows"), false);
         credentials.confirm_call(b"good");
         assert_eq!(unconfirmed(&mut credentials, 4), 0);
-        credentials.confirm_message([10, 0, 0, 1].into(), Some(b"5060"));
+        credentials.confirm_message(at(4), [10, 0, 0, 1].into(), Some(b"5060"));
         assert_eq!(unconfirmed(&mut credentials, 5), 1);
     }
 
@@ -396,6 +410,20 @@ mod tests {
         credentials.accept(at(7200), [10, 0, 0, 1].into(), b"1001");
         credentials.insert(at(7300), &look_up("SUBSCRIBE", "keys"), false);
         assert_eq!(credentials.waiting(), 3);
+    }
+
+    #[test]
+    fn a_challenge_may_have_been_answered_unseen_only_where_look_ups_are_hidden() {
+        let mut credentials = Credentials::default();
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        credentials.accept(at(0), ip, b"1001");
+        assert!(!credentials.may_have_answered(at(1), ip), "all look-ups are seen");
+        credentials.transport_of_attempt(at(1), &attempt("hidden"));
+        assert!(credentials.may_have_answered(at(1), ip));
+        assert!(!credentials.may_have_answered(at(1), [10, 0, 0, 2].into()));
+        assert!(!credentials.may_have_answered(at(7200), ip), "too long ago");
+        credentials.confirm_message(at(7200), ip, None);
+        assert!(credentials.may_have_answered(at(7200), ip));
     }
 
     #[test]
