@@ -10,7 +10,9 @@
 //! | `{"locate":{"section":"directory","tag":"domain","key":"name","value":"…","params":{…}}}` | looks a piece of XML up; replies with who answered |
 //! | `{"bind_search":{"name":"…","sections":["directory"],"answers":true,"hangs":0}}` | binds a search function of another module's; `hangs`: seconds, or 0 for until it is released |
 //! | `{"unbind_search":"…"}`, `{"release":"…"}`, `{"waiting":"…"}` | undoes it; lets its look-ups go on; how many it holds up |
-//! | `{"slow_xml":2.5}`, `{"slow_xml":null}` | from now on opening `fail2ban.conf` takes so many seconds; 0: until `null` releases it. `{"waiting":"settings"}` tells how many wait |
+//! | `{"slow_xml":2.5}`, `{"slow_xml":null}` | from now on opening `fail2ban.conf` takes so many seconds, as with a slow xml_curl; 0: until `null` releases it. `{"waiting":"settings"}` tells how many wait |
+//! | `{"api_in_event":"fail2ban reload"}` | runs a command while an event is being delivered, as a Lua hook does |
+//! | `{"clock":3600}` | sets the wall clock that many seconds away from the machine's; see `clock` |
 //! | `{"fail":{"function":"switch_event_bind_removable","nth":2}}`, `{"fail":null}` | has one call of the module's fail; `null` takes it back and tells whether it was still to come |
 //! | `{"registrations":[{"reg_user":"…","realm":"…","network_ip":"…","expires":0}]}` | sets what the core's database has |
 //! | `{"log":{"level":4,"channel":0,"file":"sofia_reg.c","text":"IP …"}}` | writes a line to the host's log |
@@ -28,6 +30,7 @@
 //!
 //! A reply is `{"ok":…}` or `{"error":"why"}`.
 
+mod clock;
 mod demo;
 mod headers;
 mod host;
@@ -202,6 +205,8 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
         }
         "unload" => loader.unload()?,
         "api" => return api(loader, text()?),
+        "api_in_event" => return event::while_delivering(|| api(loader, text()?)),
+        "clock" => clock::set_offset(body.as_i64().ok_or("the clock is set by whole seconds")?),
         "execute" => execute(loader, body)?,
         "fire" => Event::new(&headers::parse(body)?)?.deliver(),
         "locate" => return locate(body),

@@ -200,6 +200,11 @@ impl Switch {
         self.stand_in().ask(&json!({ "bind_search": binding }));
     }
 
+    /// Undoes [`Switch::bind_search`].
+    pub fn unbind_search(&self, name: &str) {
+        self.stand_in().ask(&json!({ "unbind_search": name }));
+    }
+
     /// Lets the look-ups go on that it holds up.
     pub fn release(&self, name: &str) {
         self.stand_in().ask(&json!({ "release": name }));
@@ -218,6 +223,11 @@ impl Switch {
     /// See [`Switch::slow_settings`].
     pub fn end_slow_settings(&self) {
         self.stand_in().ask(&json!({ "slow_xml": null }));
+    }
+
+    /// Sets the wall clock that many seconds away from the machine's, in the stand-in only.
+    pub fn set_clock(&self, seconds: i64) {
+        self.stand_in().ask(&json!({ "clock": seconds }));
     }
 
     /// Has the module's `nth` call of a function of the host's fail, in the stand-in only.

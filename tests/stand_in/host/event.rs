@@ -158,6 +158,13 @@ impl Drop for Event {
     }
 }
 
+/// Does something as a handler of another module's would, while an event is being delivered.
+#[allow(dead_code, reason = "not for benchmarks")]
+pub fn while_delivering<T>(handler: impl FnOnce() -> T) -> T {
+    let _bindings = BINDINGS.read_recursive();
+    handler()
+}
+
 /// Tells that the configuration was read anew.
 pub fn reloaded() {
     let event = Event::new(&[(c"Event-Name".to_owned(), c"RELOADXML".to_owned())]);

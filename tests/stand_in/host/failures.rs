@@ -62,15 +62,17 @@ pub struct Gate {
 }
 
 struct State {
-    /// `Some(None)`: until it is released.
+    /// `Some(None)`: until they are released.
     closed: Option<Option<Duration>>,
+    /// How often those who wait were released.
+    released: usize,
     waiting: usize,
 }
 
 impl Gate {
     /// One that is open.
     pub const fn open() -> Gate {
-        Gate { state: Mutex::new(State { closed: None, waiting: 0 }), changed: Condvar::new() }
+        Gate { state: Mutex::new(State { closed: None, released: 0, waiting: 0 }), changed: Condvar::new() }
     }
 
     /// Whoever comes from now on waits: so long, or until it is released.
@@ -80,7 +82,9 @@ impl Gate {
 
     /// Lets everybody through.
     pub fn release(&self) {
-        self.state.lock().closed = None;
+        let mut state = self.state.lock();
+        state.closed = None;
+        state.released += 1;
         self.changed.notify_all();
     }
 
@@ -92,13 +96,13 @@ impl Gate {
     /// Passes, or is held up.
     pub fn pass(&self) {
         let mut state = self.state.lock();
+        let Some(limit) = state.closed else { return };
+        let before = state.released;
         state.waiting += 1;
-        match state.closed {
-            None => {}
-            Some(None) => self.changed.wait_while(&mut state, |state| state.closed.is_some()),
-            Some(Some(limit)) => {
-                let _ = self.changed.wait_while_for(&mut state, |state| state.closed.is_some(), limit);
-            }
+        let is_held = |state: &mut State| state.released == before;
+        match limit {
+            None => self.changed.wait_while(&mut state, is_held),
+            Some(limit) => drop(self.changed.wait_while_for(&mut state, is_held, limit)),
         }
         state.waiting -= 1;
     }
