@@ -324,4 +324,5 @@ fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
     wait_until("the old threads' end", || own_threads() == before);
     assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
     switch.unload().unwrap();
+    assert!(!switch.has_code_mapped(), "with nobody left in it, the code goes");
 }
