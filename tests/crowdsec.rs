@@ -4,11 +4,11 @@
 //! Needs root, network namespaces, nftables and Debian's packages, which are unpacked and not installed. Where
 //! one of these is missing the tests are ignored and say why; with `REQUIRE_ALL=1` they fail instead.
 
-mod common;
 #[path = "crowdsec/network.rs"]
 mod network;
 #[path = "crowdsec/site.rs"]
 mod site;
+mod support;
 
 use std::fs;
 use std::net::IpAddr;
@@ -19,9 +19,9 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use parking_lot::Mutex;
 
-use common::{Event, wait_until};
 use network::Family::{V4, V6};
 use site::Site;
+use support::{Event, wait_until};
 
 const NOW: Duration = Duration::ZERO;
 

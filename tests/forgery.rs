@@ -104,6 +104,7 @@ proptest! {
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
     }
+
     fn an_address_is_parsed_or_there_is_no_line(event_type in event_type(), texts in event_texts()) {
         let mut texts = borrowed(&texts);
         texts[Field::Success as usize] = Some(b"0");
@@ -111,6 +112,7 @@ proptest! {
             reader::check(&signal);
         }
     }
+
     fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
         let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
         let signal = acl_line::parse(&line).expect("a rejection").signal.expect("an address");
@@ -137,6 +139,7 @@ fn expected(signal: &Signal<'_>) -> Value {
     };
     json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "mode": mode })
 }
+
 fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else(
     fail2ban: &Fail2ban,
 ) {
@@ -165,6 +168,7 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
         fail2ban.check_filter(&["batch", &log, &expected]).unwrap_or_else(|why| panic!("{fail2ban}: {why}"));
     }
 }
+
 fn the_strict_reader_is_strict() {
     for (format, line) in [
         (

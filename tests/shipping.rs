@@ -4,7 +4,7 @@
 //! rsyslog needs Debian's packages, which are unpacked and not installed. Where they can't be had its test is
 //! ignored and says why; with `REQUIRE_ALL=1` it fails instead.
 
-mod common;
+mod support;
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use libtest_mimic::{Arguments, Completion, Trial};
 use tempfile::TempDir;
 
-use common::{Event, Switch, wait_until};
+use support::{Event, Switch, wait_until};
 
 const SETTINGS: &str =
     r#"<param name="format" value="json"/><param name="events" value="register_failure"/>"#;

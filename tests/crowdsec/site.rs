@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Event, Switch, wait_until};
 use crate::network::{self, Echo, Family, Namespace, Wire, address, gets_through, output_of};
+use crate::support::{Event, Switch, wait_until};
 
 const LAPI: u8 = 1;
 const SWITCHES: [u8; 2] = [2, 3];

@@ -46,6 +46,7 @@ macro_rules! tests {
 #[derive(Default)]
 pub struct Suite {
     tests: Vec<Test>,
+    is_heavy: bool,
 }
 
 struct Test {
@@ -102,6 +103,12 @@ impl Suite {
         }
     }
 
+    /// Each test takes much of the machine: no more at once than there are cores.
+    pub fn heavy(mut self) -> Suite {
+        self.is_heavy = true;
+        self
+    }
+
     /// Runs what the arguments of the program ask for.
     pub fn run(self) -> ExitCode {
         let arguments = Arguments::from_args();
@@ -114,16 +121,17 @@ impl Suite {
         let total = self.tests.len();
         let chosen = self.tests.into_iter().zip(&trials);
         let chosen = chosen.filter(|(_, trial)| !arguments.ignored && !arguments.is_filtered_out(trial));
-        run(chosen.map(|(test, _)| test).collect(), total, arguments.test_threads)
+        // Two for each core, as long as most of them wait for other processes.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = arguments.test_threads.unwrap_or(if self.is_heavy { cores } else { 2 * cores });
+        run(chosen.map(|(test, _)| test).collect(), total, threads)
     }
 }
 
-fn run(tests: Vec<Test>, total: usize, threads: Option<usize>) -> ExitCode {
+fn run(tests: Vec<Test>, total: usize, threads: usize) -> ExitCode {
     let start = Instant::now();
     let count = tests.len();
     say(&format!("\nrunning {count} test{}\n", if count == 1 { "" } else { "s" }));
-    // Two for each core: these tests mostly wait for other processes.
-    let threads = threads.unwrap_or_else(|| 2 * thread::available_parallelism().map_or(1, usize::from));
     let (mut ignored, mut failures) = (0, Vec::new());
     let next = Mutex::new(tests.into_iter());
     let (sender, outcomes) = mpsc::channel();
