@@ -62,9 +62,9 @@ pub fn on_event(instance: &Instance, event: &Event<'_>) {
         Some(Kind::Core(CoreEvent::Message)) => {
             let texts = read(event, &MESSAGE);
             if let Some((ip, _)) = texts[Field::Ip as usize].and_then(address::parse) {
-                instance
-                    .journal
-                    .with_memory(|_, memory| memory.confirmed_message(ip, texts[Field::Port as usize]));
+                instance.journal.with_memory(|now, memory| {
+                    memory.confirmed_message(now, ip, texts[Field::Port as usize])
+                });
             }
         }
         Some(Kind::Core(confirmation)) => {
