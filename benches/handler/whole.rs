@@ -17,7 +17,9 @@ pub fn clock(clock: libc::clockid_t) -> Duration {
 pub fn several_threads(site: &Site) {
     const EVENTS: usize = 100_000;
     const ROUNDS: usize = 3;
-    println!("\nthreads that deliver at once (wall clock, of {ROUNDS} x {EVENTS} events each): median, 99th, 99.99th percentile");
+    println!(
+        "\nthreads that deliver at once (wall clock, of {ROUNDS} x {EVENTS} events each): median, 99th, 99.99th percentile"
+    );
     for threads in [1, 2, 4] {
         for name in Site::names() {
             let mut times = Vec::new();
@@ -52,7 +54,11 @@ fn timed(contender: &Contender, events: usize) -> Vec<Duration> {
 /// is two events, an attempt and a failure, one right after the other.
 pub fn process(site: &Site) {
     println!("\nprocessor time of the whole process for a failure, at so many failures a second");
-    println!("  {:>8} {}", "rate", Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>());
+    println!(
+        "  {:>8} {}",
+        "rate",
+        Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>()
+    );
     for rate in [1, 10, 100, 1_000, 10_000] {
         let rounds = if rate == 1 { 20 } else { 10 };
         let pace = paced(rate, rounds, |_| {});
