@@ -79,9 +79,11 @@ fn assert_gone(switch: &Switch, after: &str) {
     }
 }
 
+type Deed = fn(&Switch);
+
 fn the_code_is_gone_after_each_thing_an_operator_does() {
     let switch = Switch::start(EVERYTHING);
-    let deeds: [(&str, fn(&Switch)); 10] = [
+    let deeds: [(&str, Deed); 10] = [
         ("nothing", |_| {}),
         ("an event", |switch| switch.fire_event(&Event::register_failure("1000", "192.0.2.7"))),
         ("status", |switch| drop(status(switch))),

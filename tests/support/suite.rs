@@ -36,6 +36,9 @@ pub enum Why {
 /// Something that a test needs to run: an error says why it is not to be had.
 pub type Need = fn() -> Result<(), Why>;
 
+/// A test function and its name.
+type Named<T> = (&'static str, T);
+
 /// The names of test functions, and the functions.
 #[macro_export]
 macro_rules! tests {
@@ -63,7 +66,7 @@ enum Outcome {
 
 impl Suite {
     /// Adds tests that need all of these.
-    pub fn add(&mut self, needs: &[Need], tests: &[(&'static str, fn())]) {
+    pub fn add(&mut self, needs: &[Need], tests: &[Named<fn()>]) {
         for &(name, test) in tests {
             let needs = needs.to_vec();
             let run = Box::new(move || {
@@ -76,7 +79,7 @@ impl Suite {
     }
 
     /// The same, with something before the tests' names, such as the name of their file.
-    pub fn add_in(&mut self, of: &str, needs: &[Need], tests: &[(&'static str, fn())]) {
+    pub fn add_in(&mut self, of: &str, needs: &[Need], tests: &[Named<fn()>]) {
         let before = self.tests.len();
         self.add(needs, tests);
         for test in &mut self.tests[before..] {
@@ -91,7 +94,7 @@ impl Suite {
         needs: &[Need],
         of: &str,
         get: fn() -> Result<T, Why>,
-        tests: &[(&'static str, fn(T))],
+        tests: &[Named<fn(T)>],
     ) {
         for &(name, test) in tests {
             let needs = needs.to_vec();

@@ -38,9 +38,10 @@ pub fn forky() -> Result<&'static Fail2ban, Why> {
     UNPACKED.get_or_init(|| Fail2ban::unpack("forky")).as_ref().map_err(Why::clone)
 }
 
+type Get = fn() -> Result<&'static Fail2ban, Why>;
+
 /// Each by the name of its Debian.
-pub const ALL: [(&str, fn() -> Result<&'static Fail2ban, Why>); 3] =
-    [("bookworm", bookworm), ("trixie", trixie), ("forky", forky)];
+pub const ALL: [(&str, Get); 3] = [("bookworm", bookworm), ("trixie", trixie), ("forky", forky)];
 
 /// The kit as it is shipped.
 pub fn kit() -> PathBuf {
