@@ -4,6 +4,11 @@
 //! INVITE an event tells what FreeSWITCH made of it; the look-up adds the transport, as sofia-sip has verified
 //! it. For SUBSCRIBE and MESSAGE nothing tells a failure, but success shows: what no success follows within
 //! [`CONFIRM_WITHIN`] is `auth_unconfirmed`.
+//!
+//! Success does not show for every request: not for the event packages `call-info` and `line-seize`, for a
+//! package with parameters (`dialog;sla`), for the end of a message-summary subscription, nor for a MESSAGE that
+//! only tells that somebody is typing. So whom FreeSWITCH has accepted for an account at an address is not
+//! accused for that account there for a while: whoever has the password need not guess it.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
@@ -23,6 +28,10 @@ const TRANSPORT_LASTS: i64 = 60_000_000;
 /// Most credentials that wait for a success.
 pub const MOST: usize = 4096;
 const MOST_TRANSPORTS: usize = 1024;
+/// For so long an accepted account is not accused at its address, in microseconds: phones register once an hour,
+/// if not more often.
+const ACCEPTED_LASTS: i64 = 7_200_000_000;
+const MOST_ACCEPTED: usize = 32_768;
 
 /// Credentials, as a look-up tells them.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +77,12 @@ struct Proven {
     transport: Option<&'static [u8]>,
 }
 
+/// FreeSWITCH has accepted an account at an address.
+struct Accepted {
+    at: Now,
+    hash: u64,
+}
+
 /// What is remembered of look-ups.
 pub struct Credentials {
     waiting: Table<Waiting>,
@@ -75,6 +90,8 @@ pub struct Credentials {
     of_attempts: Table<Proven>,
     /// By address, port and user.
     of_failures: Table<Proven>,
+    /// By address and user, and by address alone.
+    accepted: Table<Accepted>,
     hasher: RandomState,
     /// Look-ups of credentials that were seen.
     pub looked_up: u64,
@@ -92,6 +109,7 @@ impl Default for Credentials {
             waiting: Table::new(MOST),
             of_attempts: Table::new(MOST_TRANSPORTS),
             of_failures: Table::new(MOST_TRANSPORTS),
+            accepted: Table::new(MOST_ACCEPTED),
             hasher: RandomState::new(),
             looked_up: 0,
             attempts_seen: 0,
@@ -120,7 +138,7 @@ impl Credentials {
                     b"MESSAGE" => self.hasher.hash_one((look_up.ip, look_up.port)),
                     _ => return false,
                 };
-                if trusted {
+                if trusted || self.was_accepted(now, self.hasher.hash_one((look_up.ip, look_up.user))) {
                     return false;
                 }
                 let waiting = Waiting {
@@ -149,7 +167,8 @@ impl Credentials {
     }
 
     /// A MESSAGE from this address and port was accepted.
-    pub fn confirm_message(&mut self, ip: IpAddr, port: Option<&[u8]>) {
+    pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
+        self.accept_address(now, ip);
         self.confirm(self.hasher.hash_one((ip, port)), b"MESSAGE");
     }
 
@@ -161,9 +180,44 @@ impl Credentials {
                 last = Some((there.at.monotonic, place));
             }
         });
-        if let Some((_, place)) = last {
-            self.waiting.remove(place);
+        if let Some(there) = last.and_then(|(_, place)| self.waiting.remove(place))
+            && !there.user.is_cut()
+        {
+            self.accept(there.at, there.ip, there.user.bytes());
         }
+    }
+
+    /// FreeSWITCH has accepted this account's credentials from this address.
+    pub fn accept(&mut self, now: Now, ip: IpAddr, user: &[u8]) {
+        self.remember_accepted(now, self.hasher.hash_one((ip, user)));
+        self.accept_address(now, ip);
+    }
+
+    fn accept_address(&mut self, now: Now, ip: IpAddr) {
+        self.remember_accepted(now, self.hasher.hash_one(ip));
+    }
+
+    fn remember_accepted(&mut self, now: Now, hash: u64) {
+        match self.accepted.find(hash, |there| there.hash == hash) {
+            Some(place) => {
+                if let Some(there) = self.accepted.get_mut(place) {
+                    there.at = now;
+                }
+            }
+            None => drop(self.accepted.insert_over_oldest(hash, Accepted { at: now, hash })),
+        }
+    }
+
+    /// Whether a challenge of this address may have been answered unseen: some look-ups are hidden, and
+    /// FreeSWITCH has accepted credentials from there lately.
+    pub fn may_have_answered(&self, now: Now, ip: IpAddr) -> bool {
+        self.attempts_hidden > 0 && self.was_accepted(now, self.hasher.hash_one(ip))
+    }
+
+    fn was_accepted(&self, now: Now, hash: u64) -> bool {
+        let found = self.accepted.find(hash, |there| there.hash == hash);
+        let there = found.and_then(|place| self.accepted.get(place));
+        there.is_some_and(|there| now.monotonic - there.at.monotonic < ACCEPTED_LASTS)
     }
 
     /// The transport over which this attempt came, if its look-up was seen.
@@ -316,7 +370,7 @@ mod tests {
         credentials.insert(at(0), &look_up("PUBLISH", "nobody knows"), false);
         credentials.confirm_call(b"good");
         assert_eq!(unconfirmed(&mut credentials, 4), 0);
-        credentials.confirm_message([10, 0, 0, 1].into(), Some(b"5060"));
+        credentials.confirm_message(at(4), [10, 0, 0, 1].into(), Some(b"5060"));
         assert_eq!(unconfirmed(&mut credentials, 5), 1);
     }
 
@@ -330,6 +384,46 @@ mod tests {
         credentials.confirm_call(b"c");
         assert_eq!(unconfirmed(&mut credentials, 5), 30);
         assert_eq!(unconfirmed(&mut credentials, 6), 0);
+    }
+
+    #[test]
+    fn who_was_accepted_is_not_accused_of_what_shows_no_success() {
+        let mut credentials = Credentials::default();
+        // As a phone does: it subscribes to its messages, and ends that when it is switched off.
+        credentials.insert(at(0), &look_up("SUBSCRIBE", "messages"), false);
+        credentials.confirm_call(b"messages");
+        credentials.insert(at(60), &look_up("SUBSCRIBE", "messages"), false);
+        credentials.insert(at(60), &look_up("MESSAGE", "typing"), false);
+        assert_eq!(unconfirmed(&mut credentials, 100), 0);
+        // Another account there, the account elsewhere, or long after.
+        credentials.insert(at(100), &LookUp { user: b"1002", ..look_up("SUBSCRIBE", "guess") }, false);
+        assert_eq!(credentials.waiting(), 1);
+        credentials.insert(
+            at(100),
+            &LookUp { ip: [10, 0, 0, 2].into(), ..look_up("SUBSCRIBE", "guess") },
+            false,
+        );
+        assert_eq!(credentials.waiting(), 2);
+        credentials.insert(at(7200), &look_up("SUBSCRIBE", "late"), false);
+        assert_eq!(credentials.waiting(), 3);
+        // A registration shows it as well, and lets it begin anew.
+        credentials.accept(at(7200), [10, 0, 0, 1].into(), b"1001");
+        credentials.insert(at(7300), &look_up("SUBSCRIBE", "keys"), false);
+        assert_eq!(credentials.waiting(), 3);
+    }
+
+    #[test]
+    fn a_challenge_may_have_been_answered_unseen_only_where_look_ups_are_hidden() {
+        let mut credentials = Credentials::default();
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        credentials.accept(at(0), ip, b"1001");
+        assert!(!credentials.may_have_answered(at(1), ip), "all look-ups are seen");
+        credentials.transport_of_attempt(at(1), &attempt("hidden"));
+        assert!(credentials.may_have_answered(at(1), ip));
+        assert!(!credentials.may_have_answered(at(1), [10, 0, 0, 2].into()));
+        assert!(!credentials.may_have_answered(at(7200), ip), "too long ago");
+        credentials.confirm_message(at(7200), ip, None);
+        assert!(credentials.may_have_answered(at(7200), ip));
     }
 
     #[test]

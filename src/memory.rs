@@ -176,6 +176,9 @@ impl Memory {
     /// FreeSWITCH has accepted an address's credentials.
     fn accepted(&mut self, now: Now, login: &Signal<'_>, follow: &mut impl Follow) {
         let account = account_of(login);
+        if let (Some(credentials), Some(user)) = (&mut self.credentials, login.text(Field::AuthUser)) {
+            credentials.accept(now, login.ip, user);
+        }
         let known = self.is_known(now, login.ip);
         if known != Some(true)
             && let Some(failures) = self.take_failures(now, login.ip)
@@ -260,9 +263,9 @@ impl Memory {
     }
 
     /// A MESSAGE from this address and port was accepted.
-    pub fn confirmed_message(&mut self, ip: IpAddr, port: Option<&[u8]>) {
+    pub fn confirmed_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
         if let Some(credentials) = &mut self.credentials {
-            credentials.confirm_message(ip, port);
+            credentials.confirm_message(now, ip, port);
         }
     }
 
@@ -270,11 +273,16 @@ impl Memory {
     pub fn sweep(&mut self, settings: &Settings, now: Now, what: Waiting, follow: &mut impl Follow) -> Sweep {
         match what {
             Waiting::Challenges => {
-                let Memory { challenges: Some(challenges), known, .. } = self else { return Sweep::Done };
+                let Memory { challenges: Some(challenges), known, credentials, .. } = self else {
+                    return Sweep::Done;
+                };
                 let timeout = settings.challenge_timeout.as_micros() as i64;
                 challenges.sweep(now, timeout, SWEEP_STEP, |at, signal| {
                     let is_known = known.as_ref().map(|known| known.contains(now, signal.ip));
-                    if is_known != Some(true) {
+                    // Only REGISTER and INVITE tell their answers by an event; look-ups tell the others'.
+                    let is_unsure =
+                        credentials.as_ref().is_some_and(|it| it.may_have_answered(now, signal.ip));
+                    if is_known != Some(true) && !is_unsure {
                         follow.line(at, signal, is_known);
                     }
                 })

@@ -294,6 +294,14 @@ impl Switch {
         self.api("reloadxml");
     }
 
+    /// Puts a file of this text into `autoload_configs`, such as `sofia.conf.xml`, in the stand-in only (a real
+    /// FreeSWITCH has all in one file), and makes the host read it.
+    pub fn write_other_config(&self, file: &str, text: &str) {
+        assert!(!self.is_real(), "only the stand-in can do this: ask is_real() before");
+        write(&self.path("conf/autoload_configs").join(file), text);
+        self.api("reloadxml");
+    }
+
     /// Puts other `<list>`s into `acl.conf.xml` and makes the host read them.
     pub fn write_acl(&self, lists: &str) {
         write(&self.path("conf/autoload_configs/acl.conf.xml"), &acl_configuration(lists));
@@ -399,6 +407,26 @@ pub fn look_up(params: &[(&str, &str)]) -> Value {
     } })
 }
 
+/// The parameters of a look-up of credentials of user 1009, as sofia asks: for [`Switch::look_up`].
+pub fn credentials<'a>(
+    method: &'a str,
+    call_id: &'a str,
+    ip: &'a str,
+    transport: &'a str,
+) -> [(&'a str, &'a str); 9] {
+    [
+        ("sip_profile", "internal"),
+        ("sip_user_agent", "friendly-scanner"),
+        ("sip_auth_username", "1009"),
+        ("sip_auth_realm", "switch.example"),
+        ("sip_via_protocol", transport),
+        ("sip_call_id", call_id),
+        ("sip_auth_method", method),
+        ("client_port", "5070"),
+        ("ip", ip),
+    ]
+}
+
 /// See [`Switch::resources`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {
@@ -438,6 +466,30 @@ pub fn wait_at_most(limit: Duration, what: &str, mut condition: impl FnMut() -> 
 /// The module under test: `MOD_FAIL2BAN_SO`, or the one that was built with this test.
 pub fn module_path() -> PathBuf {
     built("MOD_FAIL2BAN_SO", &["libmod_fail2ban.so", "../deps/libmod_fail2ban.so", "../libmod_fail2ban.so"])
+}
+
+/// What begins the log of [`newer_build`].
+pub const NEWER_START: &str = "Fail2ban was STARTED";
+
+/// What stands for a newer build of the module: the same but for the words that begin its log.
+pub fn newer_build(folder: &Path) -> PathBuf {
+    let mut code = std::fs::read(module_path()).expect("the module is built");
+    let word = b"Fail2ban was started";
+    let places: Vec<_> = (0..code.len() - word.len()).filter(|&at| code[at..].starts_with(word)).collect();
+    assert!(!places.is_empty(), "the module holds the words that begin its log");
+    for at in places {
+        code[at..at + word.len()].copy_from_slice(NEWER_START.as_bytes());
+    }
+    let path = folder.join("newer-build.so");
+    std::fs::write(&path, code).expect("it can be written");
+    path
+}
+
+/// Puts a file in another's place, as `make install` does: beside it, then renamed.
+pub fn install(from: &Path, to: &Path) {
+    let beside = to.with_extension("new");
+    std::fs::copy(from, &beside).expect("it can be copied");
+    std::fs::rename(beside, to).expect("it can be renamed");
 }
 
 /// Compiles `tests/support/probe.c`, a module that is not the one under test and answers `fail2ban` with this

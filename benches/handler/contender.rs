@@ -52,7 +52,10 @@ impl Site {
     /// Names of those that can be measured here.
     pub fn names() -> Vec<&'static str> {
         let baseline = std::env::var_os("BASELINE").is_some();
-        ["C module's stand-in", "module", "baseline"].into_iter().filter(|name| *name != "baseline" || baseline).collect()
+        ["C module's stand-in", "module", "baseline"]
+            .into_iter()
+            .filter(|name| *name != "baseline" || baseline)
+            .collect()
     }
 
     /// Loads one of them, with settings.
@@ -64,7 +67,9 @@ impl Site {
             "C module's stand-in" => {
                 Contender::C(OpenOptions::new().append(true).create(true).open(log).expect("a log"))
             }
-            "baseline" => Contender::Module(Module::load(Path::new(&std::env::var_os("BASELINE").expect("a file")))),
+            "baseline" => {
+                Contender::Module(Module::load(Path::new(&std::env::var_os("BASELINE").expect("a file"))))
+            }
             _ => Contender::Module(Module::of_this_build()),
         }
     }

@@ -3,10 +3,10 @@
 //! noisy: what counts are the ratios.
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/stand_in/host/mod.rs"]
+#[path = "../../tests/stand_in/host/mod.rs"]
 #[allow(dead_code, reason = "the benchmark uses a part of the stand-in")]
 mod host;
-#[path = "../src/sys.rs"]
+#[path = "../../src/sys.rs"]
 #[allow(dead_code, reason = "as above")]
 mod sys;
 
@@ -63,15 +63,21 @@ fn one_event(criterion: &mut Criterion, site: &Site) {
 /// What it costs to know addresses.
 fn known(criterion: &mut Criterion, site: &Site) {
     let mut group = criterion.benchmark_group("known addresses, dated");
-    let contender =
-        site.load("module", "<param name=\"format\" value=\"dated\"/><param name=\"known-for\" value=\"1d\"/>");
+    let contender = site
+        .load("module", "<param name=\"format\" value=\"dated\"/><param name=\"known-for\" value=\"1d\"/>");
     let mut login = recorded(ATTEMPT, &[("auth-result", "SUCCESS")]);
     contender.handle(&mut login);
     let mut failure = recorded(ATTEMPT, &[("auth-result", "FORBIDDEN")]);
-    group.bench_function("a failure of a known address", |bencher| bencher.iter(|| contender.handle(&mut failure)));
+    group.bench_function("a failure of a known address", |bencher| {
+        bencher.iter(|| contender.handle(&mut failure))
+    });
     let mut stranger = recorded(ATTEMPT, &[("auth-result", "FORBIDDEN"), ("network-ip", "10.1.2.3")]);
-    group.bench_function("a failure of a stranger", |bencher| bencher.iter(|| contender.handle(&mut stranger)));
-    group.bench_function("a login of a known address", |bencher| bencher.iter(|| contender.handle(&mut login)));
+    group.bench_function("a failure of a stranger", |bencher| {
+        bencher.iter(|| contender.handle(&mut stranger))
+    });
+    group.bench_function("a login of a known address", |bencher| {
+        bencher.iter(|| contender.handle(&mut login))
+    });
     for number in 0..20_000 {
         let (ip, user) = (format!("10.2.{}.{}", number / 256, number % 256), format!("user{number}"));
         contender.handle(&mut recorded(
@@ -79,7 +85,8 @@ fn known(criterion: &mut Criterion, site: &Site) {
             &[("auth-result", "SUCCESS"), ("network-ip", &ip), ("username", &user)],
         ));
     }
-    let mut late = recorded(ATTEMPT, &[("auth-result", "SUCCESS"), ("network-ip", "10.9.9.9"), ("username", "late")]);
+    let mut late =
+        recorded(ATTEMPT, &[("auth-result", "SUCCESS"), ("network-ip", "10.9.9.9"), ("username", "late")]);
     group.bench_function("a login, the table full", |bencher| bencher.iter(|| contender.handle(&mut late)));
     group.bench_function("a failure of a stranger, the table full", |bencher| {
         bencher.iter(|| contender.handle(&mut stranger));
@@ -114,7 +121,8 @@ fn sustained(site: &Site) {
 
 /// The length of the line that every event here gives.
 const LINE: u64 =
-    "A registration was attempted user[1009] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n".len() as u64;
+    "A registration was attempted user[1009] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n".len()
+        as u64;
 
 /// How long the handler takes while nobody drains the log, a pipe.
 fn stalled(site: &Site) {

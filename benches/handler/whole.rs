@@ -17,7 +17,9 @@ pub fn clock(clock: libc::clockid_t) -> Duration {
 pub fn several_threads(site: &Site) {
     const EVENTS: usize = 100_000;
     const ROUNDS: usize = 3;
-    println!("\nthreads that deliver at once (wall clock, of {ROUNDS} x {EVENTS} events each): median, 99th, 99.99th percentile");
+    println!(
+        "\nthreads that deliver at once (wall clock, of {ROUNDS} x {EVENTS} events each): median, 99th, 99.99th percentile"
+    );
     for threads in [1, 2, 4] {
         for name in Site::names() {
             let mut times = Vec::new();
@@ -48,20 +50,29 @@ fn timed(contender: &Contender, events: usize) -> Vec<Duration> {
         .collect()
 }
 
-/// Processor time of all threads at an even pace, less what the pace itself costs.
+/// Processor time of all threads at an even pace, less what the pace itself costs. As in FreeSWITCH, each failure
+/// is two events, an attempt and a failure, one right after the other.
 pub fn process(site: &Site) {
-    println!("\nprocessor time of the whole process for an event, at so many events a second");
-    println!("  {:>8} {}", "rate", Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>());
+    println!("\nprocessor time of the whole process for a failure, at so many failures a second");
+    println!(
+        "  {:>8} {}",
+        "rate",
+        Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>()
+    );
     for rate in [1, 10, 100, 1_000, 10_000] {
         let rounds = if rate == 1 { 20 } else { 10 };
         let pace = paced(rate, rounds, |_| {});
         let mut row = String::new();
         for name in Site::names() {
             let contender = site.load(name, "");
-            let mut event = recorded("sofia::register_attempt", &[]);
-            contender.handle(&mut event);
+            let mut attempt = recorded("sofia::register_attempt", &[]);
+            let mut failure = recorded("sofia::register_failure", &[]);
+            contender.handle(&mut attempt);
             thread::sleep(Duration::from_millis(200));
-            let spent = paced(rate, rounds, |_| contender.handle(&mut event));
+            let spent = paced(rate, rounds, |_| {
+                contender.handle(&mut attempt);
+                contender.handle(&mut failure);
+            });
             contender.unload();
             let each = spent.saturating_sub(pace).as_nanos() as f64 / f64::from(rate * rounds);
             row += &format!("{:>19.2} us", each / 1000.0);
