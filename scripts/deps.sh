@@ -110,7 +110,7 @@ case $missing in
         version=$(apt-cache policy cargo-web | sed -n 's/^ *Candidate: \([0-9]*\.[0-9]*\).*/\1/p')
         if [ -z "$version" ] || dpkg --compare-versions "$version" lt "$oldest_rust"; then
             echo "Rust $oldest_rust or newer is needed, and apt offers cargo-web ${version:-in no version}:" \
-                "install Rust from https://rustup.rs, or use Debian 12 or 13 with its updates" >&2
+                "add Debian 12's or 13's security updates to apt's sources, or install Rust from https://rustup.rs" >&2
             exit 1
         fi
         for package in cargo rustc rustup; do
