@@ -75,7 +75,8 @@ case $what in
         need_command dpkg-dev dpkg-buildpackage
         ;;
 esac
-case $what in deb | arm64) need_command lintian lintian ;; esac
+case $what in test | deb | arm64) need_command lintian lintian ;; esac
+[ "$what" != test ] || need_command logrotate logrotate
 if [ "$what" = arm64 ]; then
     need_command gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
     need_command qemu-user-static qemu-aarch64-static
