@@ -4,6 +4,9 @@ set -eu
 cd "$(dirname "$0")/.."
 arch=${1:-$(dpkg --print-architecture)}
 
+if [ "$arch" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
+    . scripts/arm64.sh
+fi
 rm -rf target/packages
 mkdir -p target/packages
 # Not dpkg-buildpackage: it wants Debian's own cargo, and writes beside the project.

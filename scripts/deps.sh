@@ -30,10 +30,11 @@ need_command() { # PACKAGE COMMAND
 
 # The oldest Rust that builds the module, and whether scripts/cargo finds one that is new enough.
 oldest_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-if [ "$what" = arm64 ]; then
-    # Only Debian's Rust: its libraries for arm64 have to be of the very same version.
+if [ "$what" = arm64 ] && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu 2>/dev/null)" ]; then
+    # Debian's Rust, whose libraries for arm64 have to be of the very same version.
     need_file cargo-web /usr/share/doc/cargo-web
     need_file rustc-web /usr/share/doc/rustc-web
+    need_file libstd-rust-web-dev:arm64 /usr/lib/rustlib/aarch64-unknown-linux-gnu/lib
 elif ! scripts/cargo --version >/dev/null 2>&1; then
     missing="$missing cargo-web rustc-web"
 fi
@@ -80,8 +81,8 @@ case $what in test | deb | arm64) need_command lintian lintian ;; esac
 if [ "$what" = arm64 ]; then
     need_command gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
     need_command qemu-user-static qemu-aarch64-static
-    need_file libstd-rust-web-dev:arm64 /usr/lib/rustlib/aarch64-unknown-linux-gnu/lib
-    need_file libc6-dev:arm64 /usr/include/aarch64-linux-gnu/stdlib.h /usr/lib/aarch64-linux-gnu/libc.so
+    need_file libc6-dev:arm64 /usr/lib/aarch64-linux-gnu/libc.so
+    need_file libgcc-s1:arm64 /lib/aarch64-linux-gnu/libgcc_s.so.1
 fi
 
 [ -n "$missing" ] || exit 0
