@@ -24,6 +24,9 @@ need_file() { # PACKAGE PATTERN...: a file that matches one of the patterns has 
     done
     missing="$missing $package"
 }
+is_installed() { # PACKAGE
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
 need_command() { # PACKAGE COMMAND
     PATH="$PATH:/usr/sbin:/sbin" command -v "$2" >/dev/null 2>&1 || missing="$missing $1"
 }
@@ -32,8 +35,7 @@ need_command() { # PACKAGE COMMAND
 oldest_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if [ "$what" = arm64 ] && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu 2>/dev/null)" ]; then
     # Debian's Rust, whose libraries for arm64 have to be of the very same version.
-    need_file cargo-web /usr/share/doc/cargo-web
-    need_file rustc-web /usr/share/doc/rustc-web
+    is_installed cargo-web || missing="$missing cargo-web rustc-web"
     need_file libstd-rust-web-dev:arm64 /usr/lib/rustlib/aarch64-unknown-linux-gnu/lib
 elif ! scripts/cargo --version >/dev/null 2>&1; then
     missing="$missing cargo-web rustc-web"
@@ -45,7 +47,7 @@ if [ "$what" = check ]; then
     case $missing in
         *cargo-web*) ;;
         *rustfmt-web* | *rust-web-clippy*)
-            if [ ! -e /usr/share/doc/cargo-web ]; then
+            if ! is_installed cargo-web; then
                 echo "this Rust came without rustfmt or clippy: rustup component add rustfmt clippy" >&2
                 exit 1
             fi
@@ -116,7 +118,7 @@ case $missing in
             exit 1
         fi
         for package in cargo rustc rustup; do
-            if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ]; then
+            if is_installed "$package"; then
                 echo "Debian's $package is too old (Rust $oldest_rust is needed): cargo-web and rustc-web replace it" >&2
             fi
         done
