@@ -43,7 +43,7 @@ test: ## run the whole suite
 	$(CARGO) test --locked
 
 test-arm64: ## cross-build for arm64 and run the suite under qemu (Debian's Rust only)
-	@scripts/deps.sh arm64
+	@scripts/deps.sh test-arm64
 	scripts/test-arm64.sh
 
 check: ## formatting, clippy and documentation, warnings being errors
@@ -75,7 +75,7 @@ uninstall: ## remove the module; the settings file stays
 	rm -f '$(DESTDIR)$(MODULES)/mod_fail2ban.so'
 
 deb: ## make the Debian package freeswitch-mod-fail2ban-rs in target/packages (ARCH=arm64: for that)
-	@scripts/deps.sh $(if $(filter-out $(NATIVE),$(ARCH)),$(ARCH),deb)
+	@scripts/deps.sh deb$(if $(filter-out $(NATIVE),$(ARCH)),-$(ARCH))
 	scripts/deb.sh $(ARCH)
 
 live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=...)

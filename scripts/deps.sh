@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a command of the Makefile needs and this machine lacks: deps.sh build | check | test | live | deb | arm64
+# Installs what a command of the Makefile needs and this machine lacks: deps.sh build | check | test | test-arm64 | live | deb | deb-arm64
 #
 # Debian's packages through apt, as root or with sudo; without either it prints the one command to run. Where
 # nothing is missing it calls neither apt nor the network.
@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 
 what=${1:-}
 case $what in
-    build | check | test | live | deb | arm64) ;;
+    build | check | test | test-arm64 | live | deb | deb-arm64) ;;
     *)
-        echo "deps.sh: '$what' is not known; one of build, check, test, live, deb, arm64 is" >&2
+        echo "deps.sh: '$what' is not known; one of build, check, test, test-arm64, live, deb, deb-arm64 is" >&2
         exit 2
         ;;
 esac
@@ -33,7 +33,9 @@ need_command() { # PACKAGE COMMAND
 
 # The oldest Rust that builds the module, and whether scripts/cargo finds one that is new enough.
 oldest_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-if [ "$what" = arm64 ] && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu 2>/dev/null)" ]; then
+arm64=false
+case $what in *-arm64) arm64=true ;; esac
+if $arm64 && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu 2>/dev/null)" ]; then
     # Debian's Rust, whose libraries for arm64 have to be of the very same version.
     is_installed cargo-web || missing="$missing cargo-web rustc-web"
     need_file libstd-rust-web-dev:arm64 /usr/lib/rustlib/aarch64-unknown-linux-gnu/lib
@@ -61,7 +63,7 @@ need_file libc6-dev /usr/include/*/stdlib.h /usr/include/stdlib.h
     need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*-linux-gnu/libclang-*.so*
 
 case $what in
-    test | live)
+    test | test-arm64 | live)
         need_command binutils nm
         need_command iproute2 ip
         need_command nftables nft
@@ -73,19 +75,19 @@ case $what in
 esac
 [ "$what" != live ] || need_command sip-tester sipp
 case $what in
-    test | deb | arm64)
+    test | test-arm64 | deb | deb-arm64)
         need_command debhelper dh
         need_command dpkg-dev dpkg-buildpackage
+        need_command lintian lintian
         ;;
 esac
-case $what in test | deb | arm64) need_command lintian lintian ;; esac
-[ "$what" != test ] || need_command logrotate logrotate
-if [ "$what" = arm64 ]; then
+case $what in test | test-arm64) need_command logrotate logrotate ;; esac
+if $arm64; then
     need_command gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
-    need_command qemu-user-static qemu-aarch64-static
     need_file libc6-dev:arm64 /usr/lib/aarch64-linux-gnu/libc.so
     need_file libgcc-s1:arm64 /lib/aarch64-linux-gnu/libgcc_s.so.1
 fi
+[ "$what" != test-arm64 ] || need_command qemu-user-static qemu-aarch64-static
 
 [ -n "$missing" ] || exit 0
 

@@ -31,4 +31,4 @@ END
 chmod +x "$file"
 export STAND_IN="$file"
 export MOD_FAIL2BAN_SO="$CARGO_TARGET_DIR/$target/release/libmod_fail2ban.so"
-scripts/cargo test --locked --target $target "$@"
+scripts/cargo test --locked --no-fail-fast --target $target "$@"

@@ -363,6 +363,17 @@ static PACKAGES: LazyLock<Result<Packages, String>> = LazyLock::new(|| {
     for (program, package) in [("dpkg", "dpkg"), ("dh", "debhelper"), ("dpkg-gencontrol", "dpkg-dev")] {
         which(program).ok_or(format!("{program} (Debian's package {package}) is not installed"))?;
     }
+    let module_is_for = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    if module_is_for != architecture() {
+        return Err(format!(
+            "the module is for {module_is_for}, and this machine's dpkg is for {}",
+            architecture()
+        ));
+    }
     Ok(Packages::make())
 });
 
