@@ -36,7 +36,7 @@ build: deps ## build the module: target/release/libmod_fail2ban.so
 demo: deps ## show the module at work on a recorded attack
 	@$(CARGO) build --quiet --release --lib --locked
 	@$(CARGO) build --quiet --example stand-in --locked
-	@tests/demo.sh
+	@scripts/demo.sh
 
 test: ## run the whole suite
 	@scripts/deps.sh test
@@ -81,7 +81,7 @@ deb: ## make the Debian package freeswitch-mod-fail2ban-rs in target/packages (A
 live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=...)
 	@scripts/deps.sh live
 	$(CARGO) build --release --lib --locked
-	tests/live.sh '$(FREESWITCH_PREFIX)'
+	scripts/live.sh '$(FREESWITCH_PREFIX)'
 
 fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60)
 	cd fuzz && cargo +nightly fuzz run --sanitizer none line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
@@ -90,10 +90,10 @@ valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is not installed: apt-get install valgrind' >&2; exit 1; }
 	rm -rf target/valgrind
 	$(CARGO) build --examples --locked
-	STAND_IN=$(CURDIR)/tests/valgrind.sh $(CARGO) test --locked --test drop_in --test configuration --test signals
+	STAND_IN=$(CURDIR)/scripts/valgrind.sh $(CARGO) test --locked --test drop_in --test configuration --test signals
 	@cat target/valgrind/*; test -z "$$(cat target/valgrind/*)" && echo 'valgrind found nothing'
 
 tsan: deps ## run the journal's tests under ThreadSanitizer (needs nightly)
-	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.suppressions \
+	TSAN_OPTIONS=suppressions=$(CURDIR)/scripts/tsan.suppressions \
 	RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
 	cargo +nightly test --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan --test journal --locked

@@ -6,6 +6,9 @@ const TYPES: &[&str] = &[
     "switch_loadable_module_function_table_t",
     "switch_loadable_module_interface_t",
     "switch_api_interface_t",
+    "switch_application_interface_t",
+    "switch_application_flag_enum_t",
+    "switch_caller_profile_t",
     "switch_stream_handle_t",
     "switch_event_t",
     "switch_event_header_t",
@@ -20,6 +23,8 @@ const TYPES: &[&str] = &[
     "switch_status_t",
     "switch_bool_t",
     "switch_xml",
+    "switch_xml_section_enum_t",
+    "switch_xml_search_function_t",
     "switch_directories",
 ];
 
@@ -36,7 +41,14 @@ const FUNCTIONS: &[&str] = &[
     "switch_xml_toxml_ex",
     "switch_xml_free",
     "switch_xml_reload",
-    "switch_micro_time_now",
+    "switch_xml_bind_search_function_ret",
+    "switch_xml_unbind_search_function",
+    "switch_core_session_get_channel",
+    "switch_channel_get_caller_profile",
+    "switch_channel_get_variable_dup",
+    "_switch_core_db_handle",
+    "switch_cache_db_execute_sql_callback",
+    "switch_cache_db_release_db_handle",
     "switch_check_network_list_ip_token",
 ];
 

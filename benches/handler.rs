@@ -28,7 +28,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let conf = folder.path().join("autoload_configs");
     fs::create_dir(&conf).expect("a folder");
-    host::start(folder.path(), folder.path()).expect("the host starts");
+    host::start(folder.path(), folder.path(), folder.path()).expect("the host starts");
     let configure = |log: &Path, format: &str, more: &str| {
         let log = log.display();
         let params = format!(
@@ -209,7 +209,7 @@ impl Module {
 fn c_handler(event: &Event, log: &File) {
     let user = header(event, c"to-user");
     let ip = header(event, c"network-ip");
-    let now = host::switch_micro_time_now();
+    let now = host::now();
     let mut tm = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both point at values of this function.
     unsafe { libc::localtime_r(&(now / 1_000_000), tm.as_mut_ptr()) };

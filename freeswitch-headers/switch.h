@@ -1,6 +1,6 @@
 /*
- * The part of FreeSWITCH's C interface (module API version 5, 1.10.x) that
- * mod_fail2ban uses, declared in our own words from the facts of the ABI.
+ * The part of FreeSWITCH's C interface (module API version 5, 1.10.7 to 1.11.2)
+ * that mod_fail2ban uses, declared in our own words from the facts of the ABI.
  * Names, order, sizes and numbers are the host's; nothing else here is.
  *
  * `cargo test` holds every size, offset and number against the measured facts
@@ -21,6 +21,9 @@ typedef struct switch_core_session switch_core_session_t;
 typedef struct switch_event_node switch_event_node_t;
 typedef struct switch_thread_rwlock_opaque switch_thread_rwlock_t;
 typedef struct switch_mutex_opaque switch_mutex_t;
+typedef struct switch_channel switch_channel_t;
+typedef struct switch_xml_binding switch_xml_binding_t;
+typedef struct switch_cache_db_handle switch_cache_db_handle_t;
 
 typedef enum { SWITCH_FALSE = 0, SWITCH_TRUE = 1 } switch_bool_t;
 
@@ -36,10 +39,14 @@ typedef enum {
 /* ---- modules ---- */
 
 typedef enum { SMODF_NONE = 0, SMODF_GLOBAL_SYMBOLS = 1 } switch_module_flag_enum_t;
-typedef enum { SWITCH_API_INTERFACE = 5 } switch_module_interface_name_t;
+typedef enum { SWITCH_APPLICATION_INTERFACE = 4, SWITCH_API_INTERFACE = 5 } switch_module_interface_name_t;
+
+/* What an application can do without: NOMEDIA, media; ROUTING_EXEC, a route (it may run while one is looked for). */
+typedef enum { SAF_NONE = 0, SAF_SUPPORT_NOMEDIA = 1, SAF_ROUTING_EXEC = 2 } switch_application_flag_enum_t;
 
 typedef struct switch_stream_handle switch_stream_handle_t;
 typedef struct switch_api_interface switch_api_interface_t;
+typedef struct switch_application_interface switch_application_interface_t;
 typedef struct switch_loadable_module_interface switch_loadable_module_interface_t;
 
 typedef switch_status_t (*switch_module_load_t)(switch_loadable_module_interface_t **module_interface,
@@ -62,7 +69,7 @@ struct switch_loadable_module_interface {
 	void *timer_interface;
 	void *dialplan_interface;
 	void *codec_interface;
-	void *application_interface;
+	switch_application_interface_t *application_interface;
 	void *chat_application_interface;
 	switch_api_interface_t *api_interface;
 	void *json_api_interface;
@@ -85,6 +92,22 @@ struct switch_api_interface {
 	switch_mutex_t *reflock;
 	switch_loadable_module_interface_t *parent;
 	struct switch_api_interface *next;
+};
+
+typedef void (*switch_application_function_t)(switch_core_session_t *session, const char *data);
+
+struct switch_application_interface {
+	const char *interface_name;
+	switch_application_function_t application_function;
+	const char *long_desc;
+	const char *short_desc;
+	const char *syntax;
+	uint32_t flags;
+	switch_thread_rwlock_t *rwlock;
+	int refs;
+	switch_mutex_t *reflock;
+	switch_loadable_module_interface_t *parent;
+	struct switch_application_interface *next;
 };
 
 typedef switch_status_t (*switch_stream_handle_write_function_t)(switch_stream_handle_t *handle, const char *fmt, ...);
@@ -112,9 +135,13 @@ switch_status_t switch_console_set_complete(const char *string);
 
 typedef enum {
 	SWITCH_EVENT_CUSTOM = 0,
+	SWITCH_EVENT_MESSAGE = 37,
+	SWITCH_EVENT_PRESENCE_PROBE = 41,
+	SWITCH_EVENT_MESSAGE_QUERY = 43,
 	SWITCH_EVENT_TRAP = 51,
 	SWITCH_EVENT_RELOADXML = 56,
-	SWITCH_EVENT_ALL = 92
+	SWITCH_EVENT_PHONE_FEATURE_SUBSCRIBE = 59,
+	SWITCH_EVENT_CONFERENCE_DATA_QUERY = 84
 } switch_event_types_t;
 
 typedef enum { SWITCH_STACK_BOTTOM = 1 } switch_stack_t;
@@ -220,6 +247,58 @@ char *switch_xml_toxml_ex(switch_xml_t xml, switch_bool_t prn_header, switch_boo
 void switch_xml_free(switch_xml_t xml);
 switch_status_t switch_xml_reload(const char **err);
 
+/* Sections of the host's XML in which a search function is asked first. */
+typedef enum { SWITCH_XML_SECTION_DIRECTORY = 2 } switch_xml_section_enum_t;
+
+/* Answers a look-up, or gives null and the search goes on. Called under the lock that unbinding takes. */
+typedef switch_xml_t (*switch_xml_search_function_t)(const char *section, const char *tag_name, const char *key_name,
+													 const char *key_value, switch_event_t *params, void *user_data);
+switch_status_t switch_xml_bind_search_function_ret(switch_xml_search_function_t function, uint32_t sections,
+													void *user_data, switch_xml_binding_t **binding);
+switch_status_t switch_xml_unbind_search_function(switch_xml_binding_t **binding);
+
+/* ---- calls ---- */
+
+typedef struct switch_caller_profile {
+	const char *username;
+	const char *dialplan;
+	const char *caller_id_name;
+	const char *caller_id_number;
+	const char *orig_caller_id_name;
+	const char *orig_caller_id_number;
+	const char *callee_id_name;
+	const char *callee_id_number;
+	uint8_t caller_ton;
+	uint8_t caller_numplan;
+	const char *network_addr;
+	const char *ani;
+	uint8_t ani_ton;
+	uint8_t ani_numplan;
+	const char *aniii;
+	const char *rdnis;
+	uint8_t rdnis_ton;
+	uint8_t rdnis_numplan;
+	char *destination_number;
+	uint8_t destination_number_ton;
+	uint8_t destination_number_numplan;
+	const char *source;
+	char *chan_name;
+	void *rest_not_used_here[18];
+} switch_caller_profile_t;
+
+switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
+switch_caller_profile_t *switch_channel_get_caller_profile(switch_channel_t *channel);
+const char *switch_channel_get_variable_dup(switch_channel_t *channel, const char *name, switch_bool_t dup, int index);
+
+/* ---- the core's database ---- */
+
+typedef int (*switch_core_db_callback_func_t)(void *data, int columns, char **values, char **names);
+switch_status_t _switch_core_db_handle(switch_cache_db_handle_t **handle, const char *file, const char *func, int line);
+switch_status_t switch_cache_db_execute_sql_callback(switch_cache_db_handle_t *handle, const char *sql,
+													 switch_core_db_callback_func_t callback, void *data,
+													 char **error);
+void switch_cache_db_release_db_handle(switch_cache_db_handle_t **handle);
+
 typedef struct switch_directories {
 	char *base_dir;
 	char *mod_dir;
@@ -234,7 +313,6 @@ typedef struct switch_directories {
 
 extern switch_directories SWITCH_GLOBAL_dirs;
 
-int64_t switch_micro_time_now(void);
 switch_bool_t switch_check_network_list_ip_token(const char *ip_str, const char *list_name, const char **token);
 
 #endif

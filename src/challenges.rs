@@ -1,217 +1,316 @@
-//! Challenges that wait for credentials: who asks to register, is challenged and never answers is no phone.
+//! Challenges that wait for credentials: who is challenged and never answers is no phone.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-use crate::signal::{Field, Kind, Signal, Texts};
+use crate::event_type::EventType;
+use crate::kept::Kept;
+use crate::signal::{Field, Signal};
+use crate::table::{Sweep, Table};
+use crate::timestamp::Now;
 
-/// The table's buckets. Memory is fixed: 1024 buckets of 8 are about 3 MiB, for 8192 challenges at a time.
-const BUCKETS: usize = 1024;
-const WAYS: usize = 8;
+/// Most calls that are watched at a time; about 3 MiB.
+pub const MOST: usize = 8192;
+/// Most calls that were abandoned lately and whose challenge is therefore not told once more.
+const MOST_ABANDONED: usize = 1024;
 
-/// What of a challenge is kept for its line, with the room that each text has.
-const KEPT: [(Field, usize); 8] = [
-    (Field::Port, 5),
-    (Field::Profile, 32),
-    (Field::Transport, 4),
-    (Field::Agent, 64),
-    (Field::CallId, 96),
-    (Field::FromUser, 48),
-    (Field::ToUser, 48),
-    (Field::User, 48),
-];
-const ROOM: usize = 345;
-
-/// A challenge that nobody has answered yet.
-#[derive(Clone)]
-pub struct Pending {
-    key: u64,
-    /// When it was made, in microseconds since 1970.
-    pub at: i64,
+/// The challenges of one call that nobody has answered yet.
+struct Pending {
     ip: IpAddr,
-    lens: [Option<u8>; KEPT.len()],
-    texts: [u8; ROOM],
+    port: Option<u16>,
+    /// The first and the last of them.
+    first: Now,
+    last: Now,
+    count: u32,
+    profile: Kept<32>,
+    agent: Kept<64>,
+    call_id: Kept<96>,
+    from_user: Kept<48>,
+    to_user: Kept<48>,
+    port_text: Kept<5>,
 }
 
-impl Pending {
-    fn new(key: u64, at: i64, challenge: &Signal<'_>) -> Pending {
-        let mut pending = Pending { key, at, ip: challenge.ip, lens: [None; KEPT.len()], texts: [0; ROOM] };
-        let mut start = 0;
-        for ((field, room), len) in KEPT.into_iter().zip(&mut pending.lens) {
-            if let Some(text) = challenge.text(field) {
-                let text = &text[..text.len().min(room)];
-                pending.texts[start..start + text.len()].copy_from_slice(text);
-                *len = Some(text.len() as u8);
-            }
-            start += room;
-        }
-        pending
-    }
-
-    /// The signal that it has become.
-    pub fn signal(&self) -> Signal<'_> {
-        let mut texts: Texts<'_> = [None; Field::COUNT];
-        let mut start = 0;
-        for ((field, room), len) in KEPT.into_iter().zip(self.lens) {
-            texts[field as usize] = len.map(|len| &self.texts[start..start + usize::from(len)]);
-            start += room;
-        }
-        Signal { kind: Kind::ChallengeUnanswered, ip: self.ip, texts }
-    }
+/// A call that was challenged and then abandoned: it has a line of its own.
+struct Abandoned {
+    ip: IpAddr,
+    port: u16,
+    at: Now,
 }
 
-/// The challenges that wait. Nothing is allocated after it is made, and each step looks at one bucket.
+/// The challenges that wait. Nothing is allocated after it is made.
 pub struct Challenges {
-    table: Box<[[Option<Pending>; WAYS]]>,
+    calls: Table<Pending>,
+    abandoned: Table<Abandoned>,
     hasher: RandomState,
-    waiting: usize,
-    /// Challenges that found no room. A flood fills the table with its own; then others are not watched
-    /// until room is made, and are counted here. Those watched are never forgotten for it, so that a phone
-    /// which answers is never taken for a scanner.
+    /// Challenges that found no room. A flood fills the table with its own; then others are not watched until
+    /// there is room. Those that are watched are never dropped for it, so that a phone which answers is never
+    /// taken for a scanner.
     pub untracked: u64,
-    next_bucket: usize,
 }
 
 impl Default for Challenges {
     fn default() -> Challenges {
         Challenges {
-            table: vec![[const { None }; WAYS]; BUCKETS].into_boxed_slice(),
+            calls: Table::new(MOST),
+            abandoned: Table::new(MOST_ABANDONED),
             hasher: RandomState::new(),
-            waiting: 0,
             untracked: 0,
-            next_bucket: 0,
         }
     }
 }
 
 impl Challenges {
-    /// How many wait.
+    /// How many calls wait.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.calls.len()
     }
 
-    /// The host has challenged. A further challenge in the same call changes nothing: the first still counts.
-    pub fn made(&mut self, at: i64, challenge: &Signal<'_>) {
-        let Some(key) = self.key(challenge) else { return };
-        let bucket = &mut self.table[bucket_of(key)];
-        if bucket.iter().flatten().any(|pending| pending.key == key) {
+    /// FreeSWITCH has challenged. Without a call-id, credentials could never be matched to it.
+    pub fn insert(&mut self, now: Now, challenge: &Signal<'_>) {
+        let Some(call_id) = challenge.text(Field::CallId) else { return };
+        let hash = self.hasher.hash_one(call_id);
+        if let Some(place) = self.calls.find(hash, |there| there.ip == challenge.ip)
+            && let Some(there) = self.calls.get_mut(place)
+        {
+            there.count = there.count.saturating_add(1);
+            there.last = now;
             return;
         }
-        match bucket.iter_mut().find(|way| way.is_none()) {
-            Some(way) => {
-                *way = Some(Pending::new(key, at, challenge));
-                self.waiting += 1;
-            }
-            None => self.untracked += 1,
+        let pending = Pending {
+            ip: challenge.ip,
+            port: challenge.port(),
+            first: now,
+            last: now,
+            count: 1,
+            profile: Kept::new(challenge.text_or_empty(Field::Profile)),
+            agent: Kept::new(challenge.text_or_empty(Field::Agent)),
+            call_id: Kept::new(call_id),
+            from_user: Kept::new(challenge.text_or_empty(Field::FromUser)),
+            to_user: Kept::new(challenge.text_or_empty(Field::ToUser)),
+            port_text: Kept::new(challenge.text_or_empty(Field::Port)),
+        };
+        if self.calls.insert(hash, pending).is_none() {
+            self.untracked += 1;
         }
     }
 
-    /// Credentials came, good or bad.
-    pub fn answered(&mut self, attempt: &Signal<'_>) {
-        let Some(key) = self.key(attempt) else { return };
-        for way in &mut self.table[bucket_of(key)] {
-            if way.as_ref().is_some_and(|pending| pending.key == key) {
-                *way = None;
-                self.waiting -= 1;
-            }
+    /// Credentials came for a call: they answer one challenge. A NAT may have given the phone another address
+    /// meanwhile, so one of that call from any address, if there is none from this.
+    pub fn answer(&mut self, call_id: &[u8], ip: IpAddr) {
+        let hash = self.hasher.hash_one(call_id);
+        let here = self.calls.find(hash, |there| there.ip == ip);
+        let Some(place) = here.or_else(|| self.calls.find(hash, |_| true)) else { return };
+        if let Some(there) = self.calls.get_mut(place).filter(|there| there.count > 1) {
+            there.count -= 1;
+        } else {
+            self.calls.remove(place);
         }
     }
 
-    /// Goes on to the next bucket and takes out those challenges that were made before `before`; whether the
-    /// round is over.
-    pub fn sweep_bucket(&mut self, before: i64, mut overdue: impl FnMut(&Pending)) -> bool {
-        for way in &mut self.table[self.next_bucket] {
-            if way.as_ref().is_some_and(|pending| pending.at <= before) {
-                overdue(&way.take().expect("there is a challenge"));
-                self.waiting -= 1;
-            }
+    /// Good credentials came for a call: they answer all of its challenges.
+    pub fn answer_all(&mut self, call_id: &[u8]) {
+        let hash = self.hasher.hash_one(call_id);
+        while let Some(place) = self.calls.find(hash, |_| true) {
+            self.calls.remove(place);
         }
-        self.next_bucket = (self.next_bucket + 1) % BUCKETS;
-        self.next_bucket == 0
     }
 
-    /// The call it belongs to; without a call-id, credentials could never be matched to it.
-    fn key(&self, signal: &Signal<'_>) -> Option<u64> {
-        Some(self.hasher.hash_one((signal.text(Field::CallId)?, signal.ip)))
+    /// A call was abandoned after its challenge, and that was told.
+    pub fn abandon(&mut self, now: Now, abandoned: &Signal<'_>) {
+        if let Some(port) = abandoned.port() {
+            let ip = abandoned.ip;
+            self.abandoned
+                .insert_over_oldest(self.hasher.hash_one((ip, port)), Abandoned { ip, port, at: now });
+        }
+    }
+
+    /// Looks at some of those that wait, and takes out those that have waited for so many microseconds: gives
+    /// each challenge as a signal, and when it was.
+    pub fn sweep(
+        &mut self,
+        now: Now,
+        timeout: i64,
+        most: usize,
+        mut overdue: impl FnMut(Now, &Signal<'_>),
+    ) -> Sweep {
+        let Challenges { calls, abandoned, hasher, .. } = self;
+        calls.sweep(most, |_, pending| {
+            if now.monotonic - pending.first.monotonic < timeout {
+                return false;
+            }
+            // A later one of the same call has its own time.
+            let is_last_overdue = now.monotonic - pending.last.monotonic >= timeout;
+            let mut overdue_now = if is_last_overdue { pending.count } else { pending.count - 1 };
+            while overdue_now > 0 && take_abandoned(abandoned, hasher, pending) {
+                overdue_now -= 1;
+            }
+            for number in 1..=overdue_now {
+                let at = if is_last_overdue && number == overdue_now { pending.last } else { pending.first };
+                overdue(at, &pending.signal());
+            }
+            (pending.count, pending.first) = (1, pending.last);
+            is_last_overdue
+        })
     }
 }
 
-fn bucket_of(key: u64) -> usize {
-    key as usize % BUCKETS
+/// Whether the call was abandoned since it was challenged; that is told once.
+fn take_abandoned(abandoned: &mut Table<Abandoned>, hasher: &RandomState, pending: &Pending) -> bool {
+    let Some(port) = pending.port else { return false };
+    let found = abandoned.find(hasher.hash_one((pending.ip, port)), |there| {
+        there.ip == pending.ip && there.port == port && there.at.monotonic >= pending.first.monotonic
+    });
+    found.and_then(|place| abandoned.remove(place)).is_some()
+}
+
+impl Pending {
+    fn signal(&self) -> Signal<'_> {
+        let mut signal = Signal::new(EventType::ChallengeUnanswered, self.ip, self.to_user.bytes());
+        if self.to_user.is_cut() {
+            signal.set_cut(Field::User);
+        }
+        keep(&mut signal, Field::Port, &self.port_text);
+        keep(&mut signal, Field::Profile, &self.profile);
+        keep(&mut signal, Field::Agent, &self.agent);
+        keep(&mut signal, Field::CallId, &self.call_id);
+        keep(&mut signal, Field::FromUser, &self.from_user);
+        keep(&mut signal, Field::ToUser, &self.to_user);
+        signal
+    }
+}
+
+/// Gives a signal a text that was kept; an empty one is none.
+pub fn keep<'a, const N: usize>(signal: &mut Signal<'a>, field: Field, kept: &'a Kept<N>) {
+    if !kept.bytes().is_empty() {
+        signal.set(field, Some(kept.bytes()));
+        if kept.is_cut() {
+            signal.set_cut(field);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn signal(kind: Kind, ip: u32, call_id: &str) -> Signal<'_> {
-        let mut signal = Signal::new(kind, IpAddr::V4(ip.into()), b"1009");
-        signal.texts[Field::CallId as usize] = Some(call_id.as_bytes());
+    const TIMEOUT: i64 = 32_000_000;
+
+    fn at(seconds: i64) -> Now {
+        Now { wall: 1_000_000_000 + seconds, monotonic: seconds * 1_000_000 }
+    }
+
+    fn signal(event_type: EventType, ip: u32, call_id: &str) -> Signal<'_> {
+        let mut signal = Signal::new(event_type, IpAddr::V4(ip.into()), b"1009");
+        signal.set(Field::ToUser, Some(b"1009"));
+        signal.set(Field::CallId, Some(call_id.as_bytes()));
+        signal.set(Field::Port, Some(b"5060"));
         signal
     }
 
-    fn sweep(challenges: &mut Challenges, before: i64) -> Vec<(IpAddr, Vec<u8>)> {
+    fn challenge(challenges: &mut Challenges, seconds: i64, ip: u32, call_id: &str) {
+        challenges.insert(at(seconds), &signal(EventType::Challenge, ip, call_id));
+    }
+
+    fn answer(challenges: &mut Challenges, ip: u32, call_id: &str) {
+        challenges.answer(call_id.as_bytes(), IpAddr::V4(ip.into()));
+    }
+
+    /// The wall clocks and addresses of those that are overdue at a time.
+    fn sweep(challenges: &mut Challenges, seconds: i64) -> Vec<(i64, IpAddr)> {
         let mut overdue = Vec::new();
-        while !challenges.sweep_bucket(before, |pending| {
-            let signal = pending.signal();
-            overdue.push((signal.ip, signal.text(Field::User).unwrap().to_vec()));
-        }) {}
+        while challenges.sweep(at(seconds), TIMEOUT, 100, |at, signal| {
+            assert_eq!(signal.text_or_empty(Field::User), b"1009");
+            overdue.push((at.wall - 1_000_000_000, signal.ip));
+        }) == Sweep::More
+        {}
         overdue
     }
 
     #[test]
-    fn only_a_challenge_that_stays_unanswered_is_overdue() {
+    fn only_a_challenge_that_stays_unanswered_is_overdue_and_has_its_own_time() {
         let mut challenges = Challenges::default();
-        challenges.made(10, &signal(Kind::Challenge, 1, "phone"));
-        challenges.made(10, &signal(Kind::Challenge, 2, "scanner"));
-        challenges.answered(&signal(Kind::RegisterAttempt, 1, "phone"));
-        // Another's credentials under the same call-id answer nothing.
-        challenges.answered(&signal(Kind::RegisterAttempt, 1, "scanner"));
-        assert!(sweep(&mut challenges, 9).is_empty());
-        assert_eq!(sweep(&mut challenges, 10), [(IpAddr::V4(2.into()), b"1009".to_vec())]);
+        challenge(&mut challenges, 10, 1, "phone");
+        challenge(&mut challenges, 11, 2, "scanner");
+        answer(&mut challenges, 1, "phone");
+        assert!(sweep(&mut challenges, 42).is_empty());
+        assert_eq!(sweep(&mut challenges, 43), [(11, IpAddr::V4(2.into()))]);
         assert_eq!(challenges.waiting(), 0);
-        assert!(sweep(&mut challenges, i64::MAX).is_empty());
     }
 
     #[test]
-    fn the_first_challenge_of_a_call_counts() {
+    fn each_probe_of_a_constant_call_id_counts() {
         let mut challenges = Challenges::default();
-        challenges.made(10, &signal(Kind::Challenge, 1, "c"));
-        challenges.made(20, &signal(Kind::Challenge, 1, "c"));
-        assert_eq!(challenges.waiting(), 1);
-        assert_eq!(sweep(&mut challenges, 10).len(), 1);
+        (0..40).for_each(|second| challenge(&mut challenges, second, 1, "constant"));
+        assert_eq!(sweep(&mut challenges, 32).len(), 39, "the last one may still be answered");
+        answer(&mut challenges, 1, "constant");
+        assert!(sweep(&mut challenges, 1000).is_empty());
+    }
+
+    #[test]
+    fn credentials_answer_one_challenge_and_good_ones_all_of_the_call() {
+        let mut challenges = Challenges::default();
+        (0..3).for_each(|second| challenge(&mut challenges, second, 1, "c"));
+        answer(&mut challenges, 1, "c");
+        assert_eq!(sweep(&mut challenges, 100).len(), 2);
+        (0..3).for_each(|second| challenge(&mut challenges, second, 1, "c"));
+        challenges.answer_all(b"c");
+        assert!(sweep(&mut challenges, 100).is_empty());
+    }
+
+    #[test]
+    fn a_phone_whose_nat_gives_it_another_address_has_answered() {
+        let mut challenges = Challenges::default();
+        challenge(&mut challenges, 0, 1, "c");
+        answer(&mut challenges, 2, "c");
+        assert!(sweep(&mut challenges, 100).is_empty());
+    }
+
+    #[test]
+    fn a_call_that_was_abandoned_is_told_once() {
+        let mut challenges = Challenges::default();
+        challenge(&mut challenges, 0, 1, "a");
+        challenge(&mut challenges, 1, 1, "b");
+        challenges.abandon(at(10), &signal(EventType::WrongCallState, 1, "-"));
+        assert_eq!(sweep(&mut challenges, 100).len(), 1);
     }
 
     #[test]
     fn a_million_challenges_take_no_more_memory_and_phones_that_answer_are_never_overdue() {
         let mut challenges = Challenges::default();
-        let size = std::mem::size_of_val(&*challenges.table);
-        assert!(size < 4 << 20, "{size}");
+        assert!(MOST * size_of::<Option<(u64, Pending)>>() < 4 << 20);
         for ip in 0..1_000_000 {
-            challenges.made(i64::from(ip), &signal(Kind::Challenge, ip, "flood"));
+            challenge(&mut challenges, 0, ip, &format!("flood{ip}"));
             if ip % 1000 == 0 {
-                challenges.made(i64::from(ip), &signal(Kind::Challenge, ip, "phone"));
-                challenges.answered(&signal(Kind::RegisterAttempt, ip, "phone"));
-                challenges.answered(&signal(Kind::RegisterAttempt, ip, "flood"));
+                let phone = format!("phone{ip}");
+                challenge(&mut challenges, 0, ip, &phone);
+                answer(&mut challenges, ip, &phone);
+                answer(&mut challenges, ip, &format!("flood{ip}"));
             }
         }
-        assert!(challenges.waiting() <= BUCKETS * WAYS && challenges.untracked > 900_000);
-        for (ip, _) in sweep(&mut challenges, i64::MAX) {
+        assert!(challenges.waiting() <= MOST && challenges.untracked > 900_000);
+        for (_, ip) in sweep(&mut challenges, 1000) {
             let IpAddr::V4(ip) = ip else { panic!() };
             assert_ne!(u32::from(ip) % 1000, 0, "a phone that answered");
         }
     }
 
     #[test]
-    fn what_is_kept_fits_and_long_texts_are_cut() {
-        assert_eq!(KEPT.iter().map(|(_, room)| room).sum::<usize>(), ROOM);
+    fn a_long_text_is_cut_and_says_so() {
         let long = "x".repeat(1000);
-        let mut challenge = signal(Kind::Challenge, 1, &long);
-        challenge.texts[Field::Agent as usize] = Some(long.as_bytes());
-        let pending = Pending::new(0, 0, &challenge);
-        assert_eq!(pending.signal().text(Field::Agent).unwrap().len(), 64);
-        assert_eq!(pending.signal().text(Field::CallId).unwrap().len(), 96);
-        assert_eq!(pending.signal().text(Field::FromUser), None);
+        let mut challenges = Challenges::default();
+        let mut challenge = signal(EventType::Challenge, 1, &long);
+        challenge.set(Field::Agent, Some(long.as_bytes()));
+        challenges.insert(at(0), &challenge);
+        let mut seen = 0;
+        challenges.sweep(at(100), TIMEOUT, 100, |_, signal| {
+            assert_eq!(signal.text_or_empty(Field::Agent).len(), 64);
+            assert!(
+                signal.is_cut(Field::Agent) && signal.is_cut(Field::CallId) && !signal.is_cut(Field::User)
+            );
+            assert_eq!(signal.text(Field::FromUser), None);
+            seen += 1;
+        });
+        assert_eq!(seen, 1);
     }
 }

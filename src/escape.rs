@@ -14,7 +14,7 @@ pub const CUT: &[u8] = b"%...";
 
 /// What stands around the text, and so must not occur in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inside {
+pub enum Context {
     /// `user[…]`: brackets are escaped, quotes and `%` stay.
     Brackets,
     /// `user="…"`: `"` and `%` are escaped as well, so that decoding gives back the very bytes.
@@ -24,27 +24,27 @@ pub enum Inside {
 }
 
 /// Writes `text` so that it can't mislead: percent-encoded are brackets, controls, invisible characters and
-/// bytes that are not UTF-8; letters of any script stay.
-pub fn write(out: &mut impl Write, text: &[u8], inside: Inside) -> io::Result<()> {
-    let kept = bounded(text);
-    if kept.iter().all(|&byte| inside.keeps(byte)) {
+/// bytes that are not UTF-8; letters of any script stay. `is_cut` says that it is only the beginning of a text.
+pub fn write(out: &mut impl Write, text: &[u8], is_cut: bool, context: Context) -> io::Result<()> {
+    let kept = bounded(text, MAX_TEXT);
+    if kept.iter().all(|&byte| context.keeps(byte)) {
         out.write_all(kept)?;
     } else {
-        write_escaped(out, kept, inside)?;
+        write_escaped(out, kept, context)?;
     }
-    if kept.len() < text.len() { out.write_all(CUT) } else { Ok(()) }
+    if is_cut || kept.len() < text.len() { out.write_all(CUT) } else { Ok(()) }
 }
 
 #[cold]
-fn write_escaped(out: &mut impl Write, text: &[u8], inside: Inside) -> io::Result<()> {
+fn write_escaped(out: &mut impl Write, text: &[u8], context: Context) -> io::Result<()> {
     for chunk in text.utf8_chunks() {
         for char in chunk.valid().chars() {
             let mut utf8 = [0; 4];
             let bytes = char.encode_utf8(&mut utf8).as_bytes();
-            if inside == Inside::Json && matches!(char, '"' | '\\') {
+            if context == Context::Json && matches!(char, '"' | '\\') {
                 out.write_all(b"\\")?;
                 out.write_all(bytes)?;
-            } else if if char.is_ascii() { inside.keeps(bytes[0]) } else { is_visible(char) } {
+            } else if if char.is_ascii() { context.keeps(bytes[0]) } else { is_visible(char) } {
                 out.write_all(bytes)?;
             } else {
                 write_percent(out, bytes)?;
@@ -63,14 +63,14 @@ fn write_percent(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-impl Inside {
+impl Context {
     /// Whether an ASCII byte stays as it is; bytes beyond ASCII need a closer look.
     fn keeps(self, byte: u8) -> bool {
         match byte {
             b'[' | b']' => false,
-            b'"' => self == Inside::Brackets,
-            b'%' => self != Inside::Quotes,
-            b'\\' => self != Inside::Json,
+            b'"' => self == Context::Brackets,
+            b'%' => self != Context::Quotes,
+            b'\\' => self != Context::Json,
             b' '..=b'~' => true,
             _ => false,
         }
@@ -92,13 +92,13 @@ fn is_visible(char: char) -> bool {
             | '\u{FE47}' | '\u{FE48}' | '\u{FF3B}' | '\u{FF3D}')
 }
 
-/// At most [`MAX_TEXT`] bytes, not ending amid a character.
-fn bounded(text: &[u8]) -> &[u8] {
-    if text.len() <= MAX_TEXT {
+/// At most so many bytes, not ending amid a character.
+pub fn bounded(text: &[u8], most: usize) -> &[u8] {
+    if text.len() <= most {
         return text;
     }
     let is_start = |end: &usize| text[*end] & 0xC0 != 0x80;
-    let end = (MAX_TEXT - 3..=MAX_TEXT).rev().find(is_start).unwrap_or(MAX_TEXT);
+    let end = (most.saturating_sub(3)..=most).rev().find(is_start).unwrap_or(most);
     &text[..end]
 }
 
@@ -106,9 +106,9 @@ fn bounded(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn escaped(text: impl AsRef<[u8]>, inside: Inside) -> String {
+    fn escaped(text: impl AsRef<[u8]>, context: Context) -> String {
         let mut out = Vec::new();
-        write(&mut out, text.as_ref(), inside).unwrap();
+        write(&mut out, text.as_ref(), false, context).unwrap();
         String::from_utf8(out).expect("escaped text is UTF-8")
     }
 
@@ -117,7 +117,7 @@ mod tests {
         for name in
             ["1009", "o'brien", "\"quoted\"", "张三", "üser", "$(id)", "%00nul", "*97", "a b", "नमस्ते", "😀"]
         {
-            assert_eq!(escaped(name, Inside::Brackets), name);
+            assert_eq!(escaped(name, Context::Brackets), name);
         }
     }
 
@@ -135,18 +135,21 @@ mod tests {
             ("filler\u{3164}", "filler%E3%85%A4"),
             ("wide\u{ff3b}", "wide%EF%BC%BB"),
         ] {
-            assert_eq!(escaped(name, Inside::Brackets), expected);
+            assert_eq!(escaped(name, Context::Brackets), expected);
         }
-        assert_eq!(escaped(b"bad\xff\xfe", Inside::Brackets), "bad%FF%FE");
-        assert_eq!(escaped(r#"50% "x" \"#, Inside::Quotes), r"50%25 %22x%22 \");
-        assert_eq!(escaped(r#"50% "x" \"#, Inside::Json), r#"50% \"x\" \\"#);
+        assert_eq!(escaped(b"bad\xff\xfe", Context::Brackets), "bad%FF%FE");
+        assert_eq!(escaped(r#"50% "x" \"#, Context::Quotes), r"50%25 %22x%22 \");
+        assert_eq!(escaped(r#"50% "x" \"#, Context::Json), r#"50% \"x\" \\"#);
     }
 
     #[test]
     fn a_long_text_is_cut_at_a_character_with_a_visible_mark() {
-        assert_eq!(escaped("a".repeat(256), Inside::Brackets).len(), 256);
-        assert_eq!(escaped("a".repeat(300), Inside::Brackets), "a".repeat(256) + "%...");
-        assert_eq!(escaped("张".repeat(100), Inside::Brackets), "张".repeat(85) + "%...");
-        assert!(escaped([0x80; 5000], Inside::Quotes).len() <= 3 * MAX_TEXT + CUT.len());
+        assert_eq!(escaped("a".repeat(256), Context::Brackets).len(), 256);
+        assert_eq!(escaped("a".repeat(300), Context::Brackets), "a".repeat(256) + "%...");
+        assert_eq!(escaped("张".repeat(100), Context::Brackets), "张".repeat(85) + "%...");
+        assert!(escaped([0x80; 5000], Context::Quotes).len() <= 3 * MAX_TEXT + CUT.len());
+        let mut out = Vec::new();
+        write(&mut out, b"kept", true, Context::Quotes).unwrap();
+        assert_eq!(out, b"kept%...");
     }
 }

@@ -4,8 +4,10 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::escape::{self, Inside};
-use crate::signal::{Field, Kind, PerKind, Signal, is_token};
+use crate::escape::{self, Context};
+use crate::event_type::{EventType, PerType};
+use crate::signal::{Field, Signal, is_token};
+use crate::timestamp::Stamp;
 
 /// The setting `format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,85 +32,25 @@ impl Format {
     }
 }
 
-/// A time as every format writes it: `2026-11-22T00:51:58.493952+0000`.
-pub type Stamp = [u8; 31];
-
-/// A time of day somewhere, to the second, and how far it is from UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct LocalTime {
-    pub year: u16,
-    pub month: u8,
-    pub day: u8,
-    pub hour: u8,
-    pub minute: u8,
-    pub second: u8,
-    /// Seconds east of UTC.
-    pub offset: i32,
-}
-
-/// Writes times; asks for the local time once a second, not once a line.
-#[derive(Debug)]
-pub struct Clock {
-    local: fn(i64) -> LocalTime,
-    second: i64,
-    /// The host's clock moves in steps, so that many lines have the same time.
-    micros: i64,
-    text: Stamp,
-}
-
-impl Clock {
-    /// `local` gives the local time of a second since 1970.
-    pub fn new(local: fn(i64) -> LocalTime) -> Clock {
-        Clock { local, second: i64::MIN, micros: i64::MIN, text: *b"0000-00-00T00:00:00.000000+0000" }
-    }
-
-    /// The time of so many microseconds since 1970.
-    pub fn stamp(&mut self, micros: i64) -> Stamp {
-        if micros != self.micros {
-            self.micros = micros;
-            let second = micros.div_euclid(1_000_000);
-            if second != self.second {
-                self.second = second;
-                self.text = seconds_text((self.local)(second));
-            }
-            put_digits(&mut self.text[20..26], micros.rem_euclid(1_000_000).unsigned_abs());
-        }
-        self.text
-    }
-}
-
-/// The C module prints the remainder of seconds as minutes (`+051800` for India); these are minutes.
-fn seconds_text(local: LocalTime) -> Stamp {
-    let mut text = *b"0000-00-00T00:00:00.000000+0000";
-    put_digits(&mut text[0..4], local.year.into());
-    put_digits(&mut text[5..7], local.month.into());
-    put_digits(&mut text[8..10], local.day.into());
-    put_digits(&mut text[11..13], local.hour.into());
-    put_digits(&mut text[14..16], local.minute.into());
-    put_digits(&mut text[17..19], local.second.into());
-    let minutes = u64::from(local.offset.unsigned_abs() / 60);
-    text[26] = if local.offset < 0 { b'-' } else { b'+' };
-    put_digits(&mut text[27..29], minutes / 60);
-    put_digits(&mut text[29..31], minutes % 60);
-    text
-}
-
-/// Fills `digits` with the last digits of `number`.
-fn put_digits(digits: &mut [u8], mut number: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-}
-
-/// Writes the line of a signal.
-pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'_>) -> io::Result<()> {
+/// Writes the line of a signal. `known` tells whether its address is a known one, where that is told at all.
+pub fn write(
+    out: &mut impl Write,
+    format: Format,
+    at: &Stamp,
+    signal: &Signal<'_>,
+    known: Option<bool>,
+) -> io::Result<()> {
     match format {
         Format::Classic => {
-            out.write_all(signal.kind.message().as_bytes())?;
+            match known {
+                Some(true) => {
+                    out.write_all(b"A known address caused ")?;
+                    out.write_all(signal.event_type.name().as_bytes())?;
+                }
+                _ => out.write_all(signal.event_type.row().message.as_bytes())?,
+            }
             out.write_all(b" user[")?;
-            escape::write(out, signal.text(Field::User).unwrap_or_default(), Inside::Brackets)?;
+            write_text(out, signal, Field::User, Context::Brackets)?;
             out.write_all(b"] ip[")?;
             write_ip(out, signal.ip)?;
             out.write_all(b"]")?;
@@ -116,11 +58,16 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
         }
         Format::Dated => {
             write_dated_start(out, at)?;
-            out.write_all(signal.kind.name().as_bytes())?;
+            out.write_all(signal.event_type.name().as_bytes())?;
             out.write_all(b" ip=")?;
             write_ip(out, signal.ip)?;
+            match known {
+                Some(true) => out.write_all(b" known=yes")?,
+                Some(false) => out.write_all(b" known=no")?,
+                None => {}
+            }
             for (field, name) in Field::WRITTEN {
-                if let Some(text) = told(signal, field) {
+                if let Some(text) = value_or_empty(signal, field) {
                     out.write_all(b" ")?;
                     out.write_all(name.as_bytes())?;
                     let bare =
@@ -131,7 +78,7 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
                         out.write_all(text)?;
                     } else {
                         out.write_all(b"=\"")?;
-                        escape::write(out, text, Inside::Quotes)?;
+                        write_text(out, signal, field, Context::Quotes)?;
                         out.write_all(b"\"")?;
                     }
                 }
@@ -139,12 +86,17 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
             out.write_all(b"\n")
         }
         Format::Json => {
-            write_json_start(out, at, signal.kind.name())?;
+            write_json_start(out, at, signal.event_type.name())?;
             out.write_all(b",\"ip\":\"")?;
             write_ip(out, signal.ip)?;
             out.write_all(b"\"")?;
+            match known {
+                Some(true) => out.write_all(b",\"known\":true")?,
+                Some(false) => out.write_all(b",\"known\":false")?,
+                None => {}
+            }
             for (field, name) in Field::WRITTEN {
-                if let Some(text) = told(signal, field) {
+                if let Some(text) = value_or_empty(signal, field) {
                     out.write_all(b",\"")?;
                     out.write_all(name.as_bytes())?;
                     if field == Field::Port {
@@ -152,7 +104,7 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
                         out.write_all(port_digits(text))?;
                     } else {
                         out.write_all(b"\":\"")?;
-                        escape::write(out, text, Inside::Json)?;
+                        write_text(out, signal, field, Context::Json)?;
                         out.write_all(b"\"")?;
                     }
                 }
@@ -162,8 +114,12 @@ pub fn write(out: &mut impl Write, format: Format, at: &Stamp, signal: &Signal<'
     }
 }
 
+fn write_text(out: &mut impl Write, signal: &Signal<'_>, field: Field, context: Context) -> io::Result<()> {
+    escape::write(out, signal.text_or_empty(field), signal.is_cut(field), context)
+}
+
 /// What an event does not tell is left out, but for the user, whom every line has.
-fn told<'a>(signal: &Signal<'a>, field: Field) -> Option<&'a [u8]> {
+fn value_or_empty<'a>(signal: &Signal<'a>, field: Field) -> Option<&'a [u8]> {
     let always: Option<&[u8]> = if field == Field::User { Some(b"") } else { None };
     signal.text(field).or(always)
 }
@@ -176,44 +132,45 @@ fn port_digits(text: &[u8]) -> &[u8] {
 
 /// What the module says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Notice {
     /// It was loaded.
     Started,
     /// It is being unloaded.
     Stopped,
-    /// So many lines of each kind could not be written.
-    Dropped(PerKind<u64>),
+    /// So many lines of each event type could not be written.
+    Dropped(PerType<u64>),
 }
 
-/// Writes the line of a note. The words and their spelling are the C module's.
-pub fn write_note(out: &mut impl Write, format: Format, at: &Stamp, note: Note) -> io::Result<()> {
+/// Writes the line of a notice. The words and their spelling are the C module's.
+pub fn write_notice(out: &mut impl Write, format: Format, at: &Stamp, notice: Notice) -> io::Result<()> {
     match format {
         Format::Classic | Format::Dated => {
             if format == Format::Dated {
                 write_dated_start(out, at)?;
             }
-            match note {
-                Note::Started => out.write_all(b"Fail2ban was started")?,
-                Note::Stopped => out.write_all(b"Fail2ban stoping")?,
-                Note::Dropped(dropped) => {
+            match notice {
+                Notice::Started => out.write_all(b"Fail2ban was started")?,
+                Notice::Stopped => out.write_all(b"Fail2ban stoping")?,
+                Notice::Dropped(dropped) => {
                     write!(out, "Fail2ban dropped {} lines ({})", total(&dropped), listed(&dropped))?;
                 }
             }
             if format == Format::Classic { write_classic_at(out, at) } else { out.write_all(b"\n") }
         }
-        Format::Json => match note {
-            Note::Started => {
+        Format::Json => match notice {
+            Notice::Started => {
                 write_json_start(out, at, "started")?;
                 out.write_all(b"}\n")
             }
-            Note::Stopped => {
+            Notice::Stopped => {
                 write_json_start(out, at, "stopped")?;
                 out.write_all(b"}\n")
             }
-            Note::Dropped(dropped) => {
+            Notice::Dropped(dropped) => {
                 write_json_start(out, at, "dropped")?;
-                let each: serde_json::Map<_, _> =
-                    counted(&dropped).map(|(kind, lines)| (kind.name().to_owned(), lines.into())).collect();
+                let each: serde_json::Map<_, _> = counted(&dropped)
+                    .map(|(event_type, lines)| (event_type.name().to_owned(), lines.into()))
+                    .collect();
                 writeln!(
                     out,
                     ",\"lines\":{},\"dropped\":{}}}",
@@ -225,19 +182,20 @@ pub fn write_note(out: &mut impl Write, format: Format, at: &Stamp, note: Note) 
     }
 }
 
-/// The sum over all kinds.
-pub fn total(counts: &PerKind<u64>) -> u64 {
+/// The sum over all event types.
+pub fn total(counts: &PerType<u64>) -> u64 {
     counts.iter().sum()
 }
 
-/// `register_attempt=40 register_failure=80`: the kinds that counted at all.
-pub fn listed(counts: &PerKind<u64>) -> String {
-    let each: Vec<String> = counted(counts).map(|(kind, count)| format!("{}={count}", kind.name())).collect();
+/// `register_attempt=40 register_failure=80`: the event types that counted at all.
+pub fn listed(counts: &PerType<u64>) -> String {
+    let each: Vec<String> =
+        counted(counts).map(|(event_type, count)| format!("{}={count}", event_type.name())).collect();
     each.join(" ")
 }
 
-fn counted(counts: &PerKind<u64>) -> impl Iterator<Item = (Kind, u64)> + '_ {
-    Kind::ALL.into_iter().zip(*counts).filter(|(_, count)| *count > 0)
+fn counted(counts: &PerType<u64>) -> impl Iterator<Item = (EventType, u64)> + '_ {
+    EventType::ALL.iter().copied().zip(*counts).filter(|(_, count)| *count > 0)
 }
 
 fn write_classic_at(out: &mut impl Write, at: &Stamp) -> io::Result<()> {
@@ -295,65 +253,42 @@ static OCTETS: [([u8; 4], usize); 256] = {
 mod tests {
     use super::*;
 
-    fn india(second: i64) -> LocalTime {
-        assert_eq!(second, 1_795_308_718);
-        LocalTime { year: 2026, month: 11, day: 22, hour: 6, minute: 21, second: 58, offset: 19_800 }
-    }
+    const STAMP: Stamp = *b"2026-11-22T06:21:58.493952+0530";
 
-    fn stamp() -> Stamp {
-        Clock::new(india).stamp(1_795_308_718_493_952)
-    }
-
-    fn line(format: Format, signal: &Signal<'_>) -> String {
+    fn line(format: Format, signal: &Signal<'_>, known: Option<bool>) -> String {
         let mut out = Vec::new();
-        write(&mut out, format, &stamp(), signal).unwrap();
+        write(&mut out, format, &STAMP, signal, known).unwrap();
         String::from_utf8(out).unwrap()
     }
 
-    fn note(format: Format, note: Note) -> String {
+    fn notice(format: Format, notice: Notice) -> String {
         let mut out = Vec::new();
-        write_note(&mut out, format, &stamp(), note).unwrap();
+        write_notice(&mut out, format, &STAMP, notice).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     fn failure() -> Signal<'static> {
-        let mut signal = Signal::new(Kind::RegisterFailure, [10, 99, 0, 2].into(), b"x\"] ip[");
-        signal.texts[Field::Port as usize] = Some(b"5070");
-        signal.texts[Field::Profile as usize] = Some(b"internal");
-        signal.texts[Field::Method as usize] = Some(b"REGISTER");
-        signal.texts[Field::Agent as usize] = Some(b"friendly-scanner");
+        let mut signal = Signal::new(EventType::RegisterFailure, [10, 99, 0, 2].into(), b"x\"] ip[");
+        signal.set(Field::Port, Some(b"5070"));
+        signal.set(Field::Profile, Some(b"internal"));
+        signal.set(Field::Method, Some(b"REGISTER"));
+        signal.set(Field::Agent, Some(b"friendly-scanner"));
         signal
-    }
-
-    #[test]
-    fn the_minutes_of_the_utc_offset_are_minutes() {
-        assert_eq!(&stamp(), b"2026-11-22T06:21:58.493952+0530");
-        let west =
-            |_| LocalTime { year: 2026, month: 1, day: 2, hour: 3, minute: 4, second: 5, offset: -12_600 };
-        assert_eq!(&Clock::new(west).stamp(7), b"2026-01-02T03:04:05.000007-0330");
-    }
-
-    #[test]
-    fn the_local_time_is_asked_once_a_second() {
-        let mut clock = Clock::new(india);
-        clock.stamp(1_795_308_718_000_000);
-        clock.local = |_| panic!("asked again");
-        assert_eq!(&clock.stamp(1_795_308_718_999_999)[20..26], b"999999");
     }
 
     #[test]
     fn each_format_writes_its_line() {
         assert_eq!(
-            line(Format::Classic, &failure()),
+            line(Format::Classic, &failure(), None),
             "A registration failed user[x\"%5D ip%5B] ip[10.99.0.2] at[2026-11-22T06:21:58.493952+0530]\n"
         );
         assert_eq!(
-            line(Format::Dated, &failure()),
+            line(Format::Dated, &failure(), None),
             "2026-11-22T06:21:58.493952+0530 mod_fail2ban: register_failure ip=10.99.0.2 port=5070 \
              profile=\"internal\" method=REGISTER agent=\"friendly-scanner\" user=\"x%22%5D ip%5B\"\n"
         );
         assert_eq!(
-            line(Format::Json, &failure()),
+            line(Format::Json, &failure(), None),
             "{\"time\":\"2026-11-22T06:21:58.493952+0530\",\"event\":\"register_failure\",\"ip\":\"10.99.0.2\",\
              \"port\":5070,\"profile\":\"internal\",\"method\":\"REGISTER\",\"agent\":\"friendly-scanner\",\
              \"user\":\"x\\\"%5D ip%5B\"}\n"
@@ -361,37 +296,67 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_without_a_user_has_an_empty_one() {
-        let mut signal = failure();
-        signal.texts = [None; Field::COUNT];
-        signal.ip = "2001:db8::1".parse().unwrap();
-        assert!(
-            line(Format::Classic, &signal).starts_with("A registration failed user[] ip[2001:db8::1] at[")
+    fn whether_the_address_is_known_stands_right_after_it() {
+        assert_eq!(
+            line(Format::Classic, &failure(), Some(true)),
+            "A known address caused register_failure user[x\"%5D ip%5B] ip[10.99.0.2] at[2026-11-22T06:21:58.493952+0530]\n"
         );
-        assert!(line(Format::Dated, &signal).ends_with("ip=2001:db8::1 user=\"\"\n"));
+        assert_eq!(line(Format::Classic, &failure(), Some(false)), line(Format::Classic, &failure(), None));
+        assert!(line(Format::Dated, &failure(), Some(true)).contains(" ip=10.99.0.2 known=yes port=5070 "));
+        assert!(line(Format::Dated, &failure(), Some(false)).contains(" ip=10.99.0.2 known=no port=5070 "));
+        assert!(
+            line(Format::Json, &failure(), Some(true))
+                .contains("\"ip\":\"10.99.0.2\",\"known\":true,\"port\"")
+        );
+        assert!(
+            line(Format::Json, &failure(), Some(false))
+                .contains("\"ip\":\"10.99.0.2\",\"known\":false,\"port\"")
+        );
+    }
+
+    #[test]
+    fn a_signal_without_a_user_has_an_empty_one() {
+        let mut signal = Signal::new(EventType::RegisterFailure, "2001:db8::1".parse().unwrap(), b"");
+        signal.set(Field::User, None);
+        let classic = line(Format::Classic, &signal, None);
+        assert!(classic.starts_with("A registration failed user[] ip[2001:db8::1] at["), "{classic}");
+        assert!(line(Format::Dated, &signal, None).ends_with("ip=2001:db8::1 user=\"\"\n"));
+    }
+
+    #[test]
+    fn a_text_of_which_only_the_beginning_was_kept_says_so() {
+        let mut signal = failure();
+        signal.set_cut(Field::Agent);
+        assert!(line(Format::Dated, &signal, None).contains("agent=\"friendly-scanner%...\""));
     }
 
     #[test]
     fn start_stop_and_losses_are_said_in_each_format() {
         assert_eq!(
-            note(Format::Classic, Note::Started),
+            notice(Format::Classic, Notice::Started),
             "Fail2ban was started at[2026-11-22T06:21:58.493952+0530]\n"
         );
         assert_eq!(
-            note(Format::Classic, Note::Stopped),
+            notice(Format::Classic, Notice::Stopped),
             "Fail2ban stoping at[2026-11-22T06:21:58.493952+0530]\n"
         );
-        let dropped = Note::Dropped([40, 80, 0, 0, 0, 0, 0]);
+        for (what, event) in [(Notice::Started, "started"), (Notice::Stopped, "stopped")] {
+            assert_eq!(
+                notice(Format::Json, what),
+                format!("{{\"time\":\"2026-11-22T06:21:58.493952+0530\",\"event\":\"{event}\"}}\n")
+            );
+        }
+        let dropped = Notice::Dropped([40, 80, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(
-            note(Format::Classic, dropped),
+            notice(Format::Classic, dropped),
             "Fail2ban dropped 120 lines (register_attempt=40 register_failure=80) at[2026-11-22T06:21:58.493952+0530]\n"
         );
         assert_eq!(
-            note(Format::Dated, dropped),
+            notice(Format::Dated, dropped),
             "2026-11-22T06:21:58.493952+0530 mod_fail2ban: Fail2ban dropped 120 lines (register_attempt=40 register_failure=80)\n"
         );
         assert_eq!(
-            note(Format::Json, dropped),
+            notice(Format::Json, dropped),
             "{\"time\":\"2026-11-22T06:21:58.493952+0530\",\"event\":\"dropped\",\"lines\":120,\
              \"dropped\":{\"register_attempt\":40,\"register_failure\":80}}\n"
         );

@@ -5,6 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most bytes in one write, so that progress shows.
 const CHUNK: usize = 256 << 10;
@@ -15,6 +16,7 @@ pub(crate) struct LogFile {
     file: File,
     /// Device and inode: they tell the file apart from another at the same path.
     id: (u64, u64),
+    is_regular: bool,
 }
 
 impl LogFile {
@@ -27,14 +29,21 @@ impl LogFile {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             file = OpenOptions::new().append(true).open(path)?;
+        } else if metadata.nlink() == 0 {
+            // Such as /proc/self/fd/1 or /dev/stdout where that file was deleted.
+            return Err(io::Error::new(
+                ErrorKind::NotFound,
+                "the file there is deleted, nobody could read it",
+            ));
         }
-        let mut log = LogFile { path: path.to_owned(), file, id: (metadata.dev(), metadata.ino()) };
+        let id = (metadata.dev(), metadata.ino());
+        let mut log = LogFile { path: path.to_owned(), file, id, is_regular: metadata.is_file() };
         log.end_last_line(&metadata)?;
         Ok(log)
     }
 
     /// Opens what is at the path now.
-    pub fn again(&self) -> io::Result<LogFile> {
+    pub fn reopen(&self) -> io::Result<LogFile> {
         LogFile::open(&self.path)
     }
 
@@ -55,58 +64,79 @@ impl LogFile {
 
     /// Writes the lines from `done` on. `done` is how many of their bytes are in the file, also after an
     /// error; called again, it goes on there.
-    pub fn write(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
-        loop {
-            self.follow(lines, done)?;
+    /// Once `stop` is set, nothing more is written.
+    pub fn write(&mut self, lines: &[u8], done: &mut usize, stop: &AtomicBool) -> io::Result<()> {
+        const ATTEMPTS: usize = 2;
+        for _ in 0..ATTEMPTS {
+            self.reopen_if_rotated(lines, done)?;
             let start = *done;
-            while *done < lines.len() {
-                let error = match self.file.write(next_chunk(&lines[*done..])) {
-                    Ok(0) => ErrorKind::WriteZero.into(),
-                    Ok(written) => {
-                        *done += written;
-                        continue;
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    Err(error) => error,
-                };
-                self.take_back(lines, done);
+            if let Err(error) = self.write_rest(lines, done, stop) {
+                self.truncate_partial_line(lines, done);
                 return Err(error);
             }
-            if self.file.metadata()?.nlink() > 0 {
+            if self.file.metadata()?.nlink() > 0 || !self.is_regular {
                 return Ok(());
             }
             // It was deleted before these lines were in it: they go into its successor.
             *done = start;
         }
+        Err(io::Error::new(ErrorKind::NotFound, "the file is deleted as soon as it is written"))
+    }
+
+    fn write_rest(&mut self, lines: &[u8], done: &mut usize, stop: &AtomicBool) -> io::Result<()> {
+        while *done < lines.len() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            match self.file.write(next_chunk(&lines[*done..])) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => *done += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Sees to it that the file at the path is the one that is open.
-    pub fn follow(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
+    pub fn reopen_if_rotated(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
         match fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == self.id => Ok(()),
+            Ok(there) if (there.dev(), there.ino()) == self.id && (there.nlink() > 0 || !self.is_regular) => {
+                Ok(())
+            }
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => {
-                let next = self.again()?;
-                self.move_on(next, lines, done);
+                let next = self.reopen()?;
+                self.switch_to(next, lines, done);
                 Ok(())
             }
         }
     }
 
     /// Goes on in another file, with a whole line.
-    pub fn move_on(&mut self, next: LogFile, lines: &[u8], done: &mut usize) {
+    pub fn switch_to(&mut self, next: LogFile, lines: &[u8], done: &mut usize) {
         *done = line_start(lines, *done);
         *self = next;
     }
 
+    /// The lines from `done` on will never be written: what there is of one is taken back, or at least ended, so
+    /// that the next line does not merge with it.
+    pub fn give_up(&mut self, lines: &[u8], done: &mut usize) {
+        self.truncate_partial_line(lines, done);
+        if line_start(lines, *done) != *done {
+            // Nothing more can be done about an error here.
+            let _ = self.file.write_all(b"\n");
+        }
+    }
+
     /// When only a part of a line could be written, that part is taken back, so that nobody ever reads half a
     /// line. Where that can't be done, such as in a pipe, the line is finished later.
-    fn take_back(&mut self, lines: &[u8], done: &mut usize) {
+    fn truncate_partial_line(&mut self, lines: &[u8], done: &mut usize) {
         let start = line_start(lines, *done);
         let part = (*done - start) as u64;
         if part > 0
+            && self.is_regular
             && let Ok(metadata) = self.file.metadata()
-            && metadata.is_file()
             && self.file.set_len(metadata.len().saturating_sub(part)).is_ok()
         {
             *done = start;
@@ -150,6 +180,7 @@ fn last_byte(path: &Path) -> Option<u8> {
 mod tests {
     use super::*;
 
+    static RUNS: AtomicBool = AtomicBool::new(false);
     const LINES: &[u8] = b"first line\nsecond line\nthird line\n";
 
     /// A log into which a write has brought the first line and a part of the second, and then failed.
@@ -168,14 +199,14 @@ mod tests {
             Torn { folder, log, done }
         }
 
-        fn take_back(mut self) -> Torn {
-            self.log.take_back(LINES, &mut self.done);
+        fn truncated(mut self) -> Torn {
+            self.log.truncate_partial_line(LINES, &mut self.done);
             self
         }
 
         /// Goes on writing, and gives what is in a file then.
         fn go_on(&mut self, name: &str) -> String {
-            self.log.write(LINES, &mut self.done).unwrap();
+            self.log.write(LINES, &mut self.done, &RUNS).unwrap();
             assert_eq!(self.done, LINES.len());
             self.text(name)
         }
@@ -191,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_part_of_a_line_that_a_failed_write_has_left_is_taken_back() {
-        let mut torn = Torn::new().take_back();
+        let mut torn = Torn::new().truncated();
         assert_eq!(torn.text("f.log"), "first line\n");
         assert_eq!(torn.go_on("f.log").as_bytes(), LINES);
     }
@@ -205,14 +236,14 @@ mod tests {
     fn a_part_that_was_cut_off_already_is_not_cut_off_twice() {
         let torn = Torn::new();
         OpenOptions::new().write(true).truncate(true).open(&torn.log.path).unwrap();
-        assert_eq!(torn.take_back().go_on("f.log"), "second line\nthird line\n");
+        assert_eq!(torn.truncated().go_on("f.log"), "second line\nthird line\n");
     }
 
     #[test]
     fn a_line_in_a_file_that_was_renamed_is_written_whole_in_the_next() {
         let torn = Torn::new();
         torn.rename();
-        let mut torn = torn.take_back();
+        let mut torn = torn.truncated();
         assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
         assert_eq!(torn.text("old.log"), "first line\n");
     }
@@ -222,18 +253,47 @@ mod tests {
         let mut torn = Torn::new();
         torn.rename();
         torn.log.file = File::open(torn.folder.path().join("old.log")).unwrap();
-        assert_eq!(torn.take_back().go_on("f.log"), "second line\nthird line\n");
+        assert_eq!(torn.truncated().go_on("f.log"), "second line\nthird line\n");
     }
 
     #[test]
     fn nothing_is_written_while_there_is_no_file_to_be_had() {
-        let mut torn = Torn::new().take_back();
+        let mut torn = Torn::new().truncated();
         let path = torn.log.path.clone();
         torn.rename();
         fs::create_dir(&path).unwrap();
-        assert!(torn.log.write(LINES, &mut torn.done).is_err());
+        assert!(torn.log.write(LINES, &mut torn.done, &RUNS).is_err());
         fs::remove_dir(&path).unwrap();
         assert_eq!(torn.go_on("f.log"), "second line\nthird line\n");
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_but_still_at_its_path_is_an_error_and_is_not_written_to() {
+        use std::os::fd::AsRawFd;
+        let deleted = tempfile::tempfile().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", deleted.as_raw_fd()));
+        assert_eq!(LogFile::open(&path).err().map(|error| error.kind()), Some(ErrorKind::NotFound));
+
+        // Deleted only after it was opened by its name in /proc.
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("f.log")).unwrap();
+        let mut log = LogFile::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))).unwrap();
+        fs::remove_file(folder.path().join("f.log")).unwrap();
+        let mut done = 0;
+        assert!(log.write(LINES, &mut done, &RUNS).is_err());
+        assert_eq!((done, file.metadata().unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_line_that_is_given_up_does_not_merge_with_the_next() {
+        let mut torn = Torn::new();
+        torn.log.give_up(LINES, &mut torn.done);
+        assert_eq!(torn.text("f.log"), "first line\n");
+        // In a pipe nothing can be taken back.
+        let mut torn = Torn::new();
+        torn.log.is_regular = false;
+        torn.log.give_up(LINES, &mut torn.done);
+        assert_eq!(torn.text("f.log"), "first line\nsec\n");
     }
 
     #[test]

@@ -8,185 +8,341 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::event_type::EventType;
 use crate::journal::Snapshot;
-use crate::settings::Settings;
-use crate::signal::{Kind, PerKind};
+use crate::known::Address;
+use crate::module::{Instance, VERSION};
 
-/// The log file is looked at only if the writer gets on: a hung mount must not hang the console too.
-const BUSY: Duration = Duration::from_secs(1);
+/// A write that takes longer is stuck. The log file is looked at only if the writer gets on: a hung mount must
+/// not hang the console, too.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// So many known addresses with failures are listed.
+const MOST_FAILING: usize = 10;
 
 /// All that `status` shows.
-pub struct Status<'a> {
-    settings: &'a Settings,
-    now: Snapshot,
-    up: Duration,
+pub struct Status {
+    /// The journal.
+    pub now: Snapshot,
+    /// For how long the module has been loaded.
+    pub up: Duration,
+    /// For how long a reload of the settings has been under way.
+    reloading: Option<Duration>,
     /// Whether the open file is the one at the path; unknown while a write hangs.
     on_disk: Option<bool>,
+    /// Known addresses with failures in the last hour, most first.
+    failing: Vec<Address>,
 }
 
-impl<'a> Status<'a> {
-    /// Looks at the file, too.
-    pub fn new(settings: &'a Settings, now: Snapshot, up: Duration) -> Status<'a> {
-        let hangs = now.busy.is_some_and(|busy| busy > BUSY);
+/// Whether lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "what they say")]
+pub enum WriterState {
+    Writing,
+    Failing,
+    Stuck,
+}
+
+impl WriterState {
+    /// All of them, with their names.
+    pub const ALL: [(WriterState, &'static str); 3] =
+        [(WriterState::Writing, "writing"), (WriterState::Failing, "failing"), (WriterState::Stuck, "stuck")];
+
+    fn name(self) -> &'static str {
+        WriterState::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl Status {
+    /// The status of an instance. Looks at the file, too.
+    pub fn of(instance: &Instance) -> Status {
+        let now = instance.journal.snapshot();
+        let hangs = now.busy.is_some_and(|busy| busy > STUCK_AFTER);
         let on_disk = now.file.as_ref().filter(|_| !hangs).map(|(path, dev, ino)| {
             fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (*dev, *ino))
         });
-        Status { settings, now, up, on_disk }
+        let mut failing = instance.journal.known_addresses();
+        failing.retain(|address| address.failures > 0);
+        failing.sort_by_key(|address| std::cmp::Reverse(address.failures));
+        failing.truncate(MOST_FAILING);
+        let reloading = instance.keeper.reloading_for();
+        Status { now, up: instance.loaded_at.elapsed(), reloading, on_disk, failing }
     }
 
-    /// In a word.
-    fn health(&self) -> &'static str {
-        match (self.now.failing, self.on_disk) {
-            (true, _) => "failing",
-            (false, None) => "stuck",
-            (false, Some(_)) => "writing",
+    /// Whether lines are written.
+    pub fn writer_state(&self) -> WriterState {
+        match (self.now.is_failing, self.on_disk) {
+            (true, _) => WriterState::Failing,
+            (false, None) => WriterState::Stuck,
+            (false, Some(_)) => WriterState::Writing,
         }
     }
 
     /// For a person.
     pub fn text(&self) -> String {
-        let Snapshot { tally, trusted, no_address, minute, hour, .. } = &self.now;
-        let settings = self.settings;
+        let now = &self.now;
+        let settings = &now.settings;
         let mut out = String::new();
         let mut row = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:<12}{value}");
         };
-        row("time", &format!("{}, loaded for {}", self.now.time, duration(self.up)));
+        row("version", VERSION);
+        row("time", &format!("{}, loaded for {}", now.time, duration(self.up)));
         row("log", &format!("{} ({})", settings.logfile.display(), self.file_words()));
-        row("state", &self.health_words());
-        row(
-            "last error",
-            &self.now.last_error.as_ref().map_or("none".into(), |(at, error)| format!("{at} {error}")),
-        );
+        row("state", &self.state_words());
+        let last_error = now.last_error.as_ref();
+        row("last error", &last_error.map_or("none".into(), |(at, error)| format!("{at} {error}")));
+        if let Some(reloading) = self.reloading {
+            let reloading = duration(reloading);
+            row(
+                "reload",
+                &format!(
+                    "under way for {reloading}: FreeSWITCH is reading its XML; the settings are the old ones"
+                ),
+            );
+        }
         row("format", settings.format.name());
-        row("events", &names(&settings.events).join(", "));
-        let acls = settings.trusted_acl.join(", ");
-        row("trusted-acl", if acls.is_empty() { "none" } else { &acls });
-        row(
-            "buffer",
-            &format!("{} of {} bytes wait to be written", self.now.waiting_bytes, settings.buffer_size),
-        );
-        if settings.logs(Kind::ChallengeUnanswered) {
-            let (waiting, untracked) = self.now.challenges;
+        row("events", &settings.event_names().join(", "));
+        let trusted = settings.trusted.names().join(", ");
+        row("trusted-acl", if trusted.is_empty() { "none" } else { &trusted });
+        row("known-for", &self.known_words());
+        row("buffer", &format!("{} of {} bytes wait to be written", now.waiting_bytes, settings.buffer_size));
+        if let Some((waiting, untracked)) = now.challenges {
             let limit = settings.challenge_timeout.as_secs();
             row(
                 "challenges",
                 &format!(
-                    "{waiting} wait for an answer (at most {limit} s), {untracked} were not watched for want of room"
+                    "{waiting} calls wait for an answer (at most {limit} s), {untracked} were not watched for want of room"
                 ),
             );
         }
-        let _ = writeln!(
-            out,
-            "\n{:<22}{:>8}{:>9}{:>11}{:>11}{:>9}{:>9}{:>9}{:>11}",
-            "signal", "minute", "hour", "seen", "written", "waiting", "dropped", "trusted", "no address"
-        );
-        for kind in Kind::ALL {
-            let of = kind as usize;
-            let counted = tally[of].seen + trusted[of] + no_address[of] > 0;
-            if settings.logs(kind) || counted {
-                let _ = writeln!(
-                    out,
-                    "{:<22}{:>8}{:>9}{:>11}{:>11}{:>9}{:>9}{:>9}{:>11}",
-                    kind.name(),
-                    minute[of],
-                    hour[of],
-                    tally[of].seen,
-                    tally[of].written,
-                    tally[of].waiting(),
-                    tally[of].dropped,
-                    trusted[of],
-                    no_address[of]
-                );
-            }
+        if let Some(words) = self.look_up_words() {
+            row("look-ups", &words);
         }
-        out.push_str("\nbusiest addresses since load (of those logged)\n");
-        let most = self.now.busiest.iter().map(|source| source.count).max().unwrap_or(0);
-        if most == 0 {
-            out.push_str("  none\n");
-        }
-        for source in &self.now.busiest {
-            let bar = "#".repeat((source.count * 30).div_ceil(most) as usize);
-            let about = if source.error > 0 { "at most " } else { "" };
-            let _ = writeln!(out, "  {:<40}{about:>8}{:>9}  {bar}", source.ip, source.count);
-        }
+        self.write_counts(&mut out);
+        self.write_busiest(&mut out);
         out
     }
 
-    fn health_words(&self) -> String {
-        match (self.health(), self.now.busy) {
-            ("failing", _) => {
+    fn write_counts(&self, out: &mut String) {
+        let now = &self.now;
+        let _ = writeln!(
+            out,
+            "\n{:<24}{:>8}{:>9}{:>11}{:>11}{:>9}{:>9}{:>9}{:>9}{:>11}",
+            "event type",
+            "minute",
+            "hour",
+            "seen",
+            "written",
+            "waiting",
+            "dropped",
+            "known",
+            "trusted",
+            "no address"
+        );
+        for event_type in EventType::ALL {
+            let of = *event_type as usize;
+            let has_counted = now.counters[of].seen + now.trusted[of] + now.no_address[of] > 0;
+            if now.settings.logs(*event_type) || has_counted {
+                let _ = writeln!(
+                    out,
+                    "{:<24}{:>8}{:>9}{:>11}{:>11}{:>9}{:>9}{:>9}{:>9}{:>11}",
+                    event_type.name(),
+                    now.minute[of],
+                    now.hour[of],
+                    now.counters[of].seen,
+                    now.counters[of].written,
+                    now.counters[of].waiting(),
+                    now.counters[of].dropped,
+                    now.known[of],
+                    now.trusted[of],
+                    now.no_address[of]
+                );
+            }
+        }
+    }
+
+    fn write_busiest(&self, out: &mut String) {
+        out.push_str("\nbusiest addresses since load (of those logged)\n");
+        let most = self.now.addresses.iter().map(|address| address.count).max().unwrap_or(0);
+        if most == 0 {
+            out.push_str("  none\n");
+        }
+        for address in &self.now.addresses {
+            let bar = "#".repeat((address.count * 30).div_ceil(most) as usize);
+            let _ = writeln!(
+                out,
+                "  {:<40}{:>8}{:>9}  {bar}",
+                address.key,
+                at_most(address.error),
+                address.count
+            );
+        }
+        if !self.now.accounts.is_empty() {
+            out.push_str("\naccounts with most failures since load, and from how many addresses\n");
+            for account in &self.now.accounts {
+                let _ = writeln!(
+                    out,
+                    "  {:<40}{:>8}{:>9}  {}",
+                    account.key.readable(),
+                    at_most(account.error),
+                    account.count,
+                    account.others.words()
+                );
+            }
+        }
+        if !self.failing.is_empty() {
+            out.push_str("\nknown addresses with failures within an hour: stolen accounts, or someone sends them in their name\n");
+            for address in &self.failing {
+                let _ = writeln!(
+                    out,
+                    "  {:<40}{:>17}  for {} users, known by {}",
+                    address.ip,
+                    address.failures,
+                    address.users.words(),
+                    address.account.readable()
+                );
+            }
+        }
+    }
+
+    fn known_words(&self) -> String {
+        match self.now.known_addresses {
+            None => "0 (off): no address is ever known".into(),
+            Some((known, refused)) => format!(
+                "{}: {known} addresses are known, {refused} found no room",
+                duration(self.now.settings.known_for)
+            ),
+        }
+    }
+
+    fn look_up_words(&self) -> Option<String> {
+        let look_ups = self.now.look_ups?;
+        let mut words = format!("{} of credentials seen", look_ups.seen);
+        if look_ups.attempts_hidden > 0 {
+            let attempts = look_ups.attempts_hidden + look_ups.attempts_seen;
+            let _ = write!(
+                words,
+                "; HIDDEN for {} of {attempts} attempts, by a binding made before this module's (xml_curl, Lua) or by \
+                 cached users: load mod_fail2ban first",
+                look_ups.attempts_hidden
+            );
+        }
+        Some(words)
+    }
+
+    fn state_words(&self) -> String {
+        match (self.writer_state(), self.now.busy) {
+            (WriterState::Failing, _) => {
                 "FAILING: lines can't be written and wait in memory (see the last error)".into()
             }
-            ("stuck", Some(busy)) => format!("STUCK: a write has not returned for {}", duration(busy)),
-            (health, _) => health.into(),
+            (WriterState::Stuck, Some(busy)) => {
+                format!("STUCK: a write has not returned for {}", duration(busy))
+            }
+            (state, _) => state.name().into(),
         }
     }
 
     fn file_words(&self) -> &'static str {
         match self.on_disk {
             Some(true) => "open, and the file on disk",
-            Some(false) => "open, but NOT the file on disk: seen to within a second",
+            Some(false) => "open, but NOT the file on disk: seen within 5 seconds, or with the next line",
             None => "not looked at while a write hangs",
         }
     }
 
-    /// For a machine; the README has the shape.
+    /// For a machine; the manual has the shape.
     pub fn json(&self) -> String {
-        let settings = self.settings;
-        let signals: Map<String, Value> = Kind::ALL
-            .into_iter()
-            .map(|kind| {
-                let (of, tally) = (kind as usize, self.now.tally[kind as usize]);
+        let now = &self.now;
+        let settings = &now.settings;
+        let events: Map<String, Value> = EventType::ALL
+            .iter()
+            .map(|event_type| {
+                let (of, counters) = (*event_type as usize, now.counters[*event_type as usize]);
                 let counts = json!({
-                    "enabled": settings.logs(kind),
-                    "seen": tally.seen,
-                    "written": tally.written,
-                    "waiting": tally.waiting(),
-                    "dropped": tally.dropped,
-                    "trusted": self.now.trusted[of],
-                    "no_address": self.now.no_address[of],
-                    "last_minute": self.now.minute[of],
-                    "last_hour": self.now.hour[of],
+                    "enabled": settings.logs(*event_type),
+                    "seen": counters.seen,
+                    "written": counters.written,
+                    "waiting": counters.waiting(),
+                    "dropped": counters.dropped,
+                    "known": now.known[of],
+                    "trusted": now.trusted[of],
+                    "no_address": now.no_address[of],
+                    "last_minute": now.minute[of],
+                    "last_hour": now.hour[of],
                 });
-                (kind.name().to_owned(), counts)
+                (event_type.name().to_owned(), counts)
             })
             .collect();
-        let busiest: Vec<Value> = self
-            .now
-            .busiest
+        let addresses: Vec<Value> = now
+            .addresses
             .iter()
-            .map(|source| json!({ "ip": source.ip, "count": source.count, "error": source.error }))
+            .map(|address| json!({ "ip": address.key, "count": address.count, "error": address.error }))
             .collect();
-        let (waiting, untracked) = self.now.challenges;
+        let accounts: Vec<Value> = now
+            .accounts
+            .iter()
+            .map(|account| {
+                json!({
+                    "account": account.key.readable(),
+                    "count": account.count,
+                    "error": account.error,
+                    "addresses": account.others.count(),
+                })
+            })
+            .collect();
+        let failing: Vec<Value> = self
+            .failing
+            .iter()
+            .map(|address| {
+                json!({
+                    "ip": address.ip,
+                    "account": address.account.readable(),
+                    "failures": address.failures,
+                    "users": address.users.count(),
+                })
+            })
+            .collect();
         let status = json!({
-            "time": self.now.time,
+            "version": VERSION,
+            "time": now.time,
             "loaded_seconds": self.up.as_secs(),
-            "state": self.health(),
+            "state": self.writer_state().name(),
             "log_is_on_disk": self.on_disk,
-            "last_error": self.now.last_error.as_ref().map(|(at, error)| json!({ "time": at, "error": error })),
+            "last_error": now.last_error.as_ref().map(|(at, error)| json!({ "time": at, "error": error })),
+            "reloading_seconds": self.reloading.map(|time| time.as_secs()),
             "settings": {
                 "logfile": settings.logfile.to_string_lossy(),
                 "format": settings.format.name(),
-                "events": names(&settings.events),
-                "trusted-acl": settings.trusted_acl,
+                "events": settings.event_names(),
+                "trusted-acl": settings.trusted.names(),
+                "known-for": settings.known_for.as_secs(),
                 "buffer-size": settings.buffer_size,
                 "challenge-timeout": settings.challenge_timeout.as_secs(),
             },
-            "waiting_bytes": self.now.waiting_bytes,
-            "challenges": { "waiting": waiting, "untracked": untracked },
-            "signals": signals,
-            "busiest": busiest,
+            "waiting_bytes": now.waiting_bytes,
+            "known": now.known_addresses.map(|(addresses, refused)| json!({ "addresses": addresses, "refused": refused, "failing": failing })),
+            "challenges": now.challenges.map(|(waiting, untracked)| json!({ "waiting": waiting, "untracked": untracked })),
+            "look_ups": now.look_ups.map(|these| json!({
+                "seen": these.seen,
+                "attempts_seen": these.attempts_seen,
+                "attempts_hidden": these.attempts_hidden,
+                "unconfirmed_waiting": these.unconfirmed,
+            })),
+            "events": events,
+            "busiest": addresses,
+            "accounts": accounts,
         });
         format!("{status}\n")
     }
 }
 
-fn names(events: &PerKind<bool>) -> Vec<&'static str> {
-    Kind::ALL.into_iter().filter(|kind| events[*kind as usize]).map(Kind::name).collect()
+/// A count that may include another's is no more than that.
+fn at_most(error: u64) -> &'static str {
+    if error > 0 { "at most " } else { "" }
 }
 
-fn duration(time: Duration) -> String {
+/// A time as a person says it.
+pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s} s"),

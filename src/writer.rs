@@ -1,34 +1,40 @@
 //! The thread that writes the log.
+//!
+//! A line that comes after a pause is written at once; while more come, they are gathered for
+//! [`POLL_INTERVAL`], so that the whole costs less than a write(2) for each.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
-
-use crate::journal::{Say, Shared, State};
-use crate::line::{self, Note};
+use crate::buffer::Batch;
+use crate::event_type::PerType;
+use crate::host::log::Level;
+use crate::journal::{Lines, Requests, Shared, State, Waits};
+use crate::line::{self, Notice};
 use crate::log_file::LogFile;
-use crate::queue::Lines;
-use crate::signal::PerKind;
+use crate::memory::{Announcement, Waiting};
+use crate::table::Sweep;
 
-/// While lines come, the writer looks for them this often.
-const TICK: Duration = Duration::from_millis(1);
-/// After so long without a line it sleeps until it is woken.
-const DOZE: Duration = Duration::from_millis(20);
-/// With nothing to write, the file and the unanswered challenges are looked after this often.
-const ROUND: Duration = Duration::from_secs(1);
+/// While lines come, they are written this often.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the writer looks whether the file is still there, though nothing is to be written.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while a challenge or credentials wait.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Addresses that are known no more are dropped this often.
+const KNOWN_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// A file that could not be written is tried again this often.
-const RETRY: Duration = Duration::from_millis(100);
-/// Losses are told when none has happened for so long,
-const QUIET: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Losses are reported when none has happened for so long,
+const LOSS_REPORT_DELAY: Duration = Duration::from_millis(250);
 /// or at the latest after so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOSS_REPORT_MAX_DELAY: Duration = Duration::from_secs(10);
 /// Memory that a batch of this size has made resident is given back.
-const LARGE: usize = 4 << 20;
+const SHRINK_ABOVE: usize = 4 << 20;
 
 /// The writer and what is its own.
 pub(crate) struct Writer {
@@ -36,16 +42,17 @@ pub(crate) struct Writer {
     file: LogFile,
     /// The batch: its lines, how many bytes of them are in the file, and how many lines are counted as
     /// written. Between batches both are none.
-    lines: Lines,
+    batch: Batch,
     done: usize,
     counted: usize,
-    last_line: Instant,
-    last_round: Instant,
+    last_write: Instant,
+    last_look: Instant,
+    last_known_sweep: Instant,
     losses: Losses,
-    said_stop: bool,
+    has_said_stop: bool,
 }
 
-/// Losses that are yet to be told.
+/// Losses that are yet to be reported.
 struct Losses {
     count: u64,
     first: Instant,
@@ -56,14 +63,31 @@ struct Losses {
 enum Work {
     /// A batch has been taken.
     Write,
-    /// Nothing to write: look after the file.
-    Round,
-    /// The settings are to be read again.
-    Reload,
-    /// Tell of these losses; their line is among those that wait.
-    Tell(PerKind<u64>),
+    /// Go on in another file.
+    Open(FileRequest),
+    /// Look after the file, and after what is remembered.
+    Maintain,
+    /// Tell FreeSWITCH's log.
+    Announce(Vec<Announcement>),
+    /// Report these losses.
+    Report(PerType<u64>),
+    /// Write that the module stops.
+    SayStop,
     /// All is written.
     End,
+}
+
+/// What was requested of the file.
+enum FileRequest {
+    Reopen,
+    Next(LogFile),
+}
+
+impl FileRequest {
+    fn take(requests: &mut Requests) -> Option<FileRequest> {
+        let reopen = std::mem::take(&mut requests.reopen);
+        requests.next_file.take().map(FileRequest::Next).or(reopen.then_some(FileRequest::Reopen))
+    }
 }
 
 impl Writer {
@@ -72,13 +96,14 @@ impl Writer {
         Ok(Writer {
             shared,
             file,
-            lines: Lines::with_capacity(buffer_size)?,
+            batch: Batch::with_capacity(buffer_size)?,
             done: 0,
             counted: 0,
-            last_line: now,
-            last_round: now,
+            last_write: now.checked_sub(POLL_INTERVAL).unwrap_or(now),
+            last_look: now,
+            last_known_sweep: now,
             losses: Losses { count: 0, first: now, last: now },
-            said_stop: false,
+            has_said_stop: false,
         })
     }
 
@@ -88,23 +113,24 @@ impl Writer {
         while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
             let words =
                 "fail2ban log: the writer has failed, please report this; it goes on with the next lines";
-            (shared.host.say)(Say::Error, words);
-            let mut state = shared.state.lock();
-            state.progress.busy_since = None;
-            state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
-            self.end_batch(state.queue.capacity());
-            if state.orders.stop_by.is_some() {
+            (shared.host.say)(Level::Error, words);
+            self.file.give_up(self.batch.bytes(), &mut self.done);
+            let mut state = shared.state();
+            state.writer.busy_since = None;
+            state.log.buffer.mark_dropped(&self.batch.count_types(self.counted..self.batch.count()));
+            self.end_batch(state.log.buffer.capacity());
+            if state.requests.stop_by.is_some() {
                 break;
             }
-            // Lest it fail in a frenzy.
-            shared.wake.wait_for(&mut state, ROUND);
+            // So that one panic after the other does not keep the processor busy.
+            drop(shared.wait(state, Waits::No, SWEEP_INTERVAL));
         }
-        shared.state.lock().progress.ended = true;
-        shared.ended.notify_all();
+        // The file is closed before anyone hears of the end.
+        drop(self);
+        shared.set_ended();
     }
 
     fn work(&mut self) {
-        let host = self.shared.host;
         loop {
             match self.next_work() {
                 Work::Write => {
@@ -112,12 +138,11 @@ impl Writer {
                         return self.give_up();
                     }
                 }
-                Work::Round => {
-                    let result = self.file.follow(&[], &mut 0);
-                    self.note_result(result);
-                }
-                Work::Reload => (host.reload)(),
-                Work::Tell(losses) => self.tell_losses(&losses, "were dropped"),
+                Work::Open(request) => self.open(request),
+                Work::Maintain => self.maintain(),
+                Work::Announce(announcements) => announcements.iter().for_each(|these| self.announce(these)),
+                Work::Report(losses) => self.report_losses(&losses),
+                Work::SayStop => self.notice(Notice::Stopped),
                 Work::End => return,
             }
         }
@@ -126,186 +151,240 @@ impl Writer {
     /// Waits for something to do.
     fn next_work(&mut self) -> Work {
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.state.lock();
+        let mut state = shared.state();
         loop {
-            if self.obey(&mut state) {
-                return Work::Reload;
+            if self.is_abandoned() {
+                return Work::End;
             }
-            if self.last_round.elapsed() >= ROUND {
-                self.last_round = Instant::now();
-                self.sweep_challenges(&mut state);
-                if state.queue.is_empty() {
-                    return Work::Round;
+            if let Some(request) = FileRequest::take(&mut state.requests) {
+                return Work::Open(request);
+            }
+            if !state.log.announcements.is_empty() {
+                return Work::Announce(state.log.announcements.drain(..).collect());
+            }
+            let is_stopping = state.requests.stop_by.is_some();
+            let now = Instant::now();
+            let next_look = self.next_look(&state);
+            if now >= next_look && !is_stopping {
+                return Work::Maintain;
+            }
+            if !state.log.buffer.is_empty() {
+                let next_write = self.last_write + POLL_INTERVAL;
+                if is_stopping || now >= next_write || state.log.buffer.is_half_full() {
+                    state.log.buffer.take(&mut self.batch);
+                    return Work::Write;
                 }
-            }
-            if !state.queue.is_empty() {
-                state.queue.take(&mut self.lines);
-                self.last_line = Instant::now();
-                return Work::Write;
-            }
-            let stopping = state.orders.stop_by.is_some();
-            if self.losses.are_over(line::total(&state.queue.untold), stopping) {
-                let losses = std::mem::take(&mut state.queue.untold);
-                state.note((shared.host.now)(), Note::Dropped(losses));
-                return Work::Tell(losses);
-            }
-            if stopping {
-                if std::mem::replace(&mut self.said_stop, true) {
-                    return Work::End;
-                }
-                state.note((shared.host.now)(), Note::Stopped);
+                state = shared.wait(state, Waits::ForMany, next_write.min(next_look) - now);
                 continue;
             }
-            if self.last_line.elapsed() < DOZE {
-                MutexGuard::unlocked(&mut state, || thread::sleep(TICK));
-            } else {
-                let limit = if self.losses.count > 0 { QUIET } else { ROUND };
-                state.progress.asleep = true;
-                shared.wake.wait_for(&mut state, limit);
-                state.progress.asleep = false;
+            if self.losses.are_over(line::total(&state.log.buffer.unreported_drops), is_stopping) {
+                return Work::Report(std::mem::take(&mut state.log.buffer.unreported_drops));
+            }
+            if is_stopping {
+                let has_said = std::mem::replace(&mut self.has_said_stop, true);
+                return if has_said { Work::End } else { Work::SayStop };
+            }
+            let limit = if self.losses.count > 0 { LOSS_REPORT_DELAY } else { next_look - now };
+            let waits = if state.memory.is_waiting() { Waits::ForOne } else { Waits::ForAny };
+            state = shared.wait(state, waits, limit);
+        }
+    }
+
+    /// A write looks after the file as well, so that there is no need for another look soon after it.
+    fn next_look(&self, state: &State) -> Instant {
+        if state.memory.is_waiting() {
+            self.last_look + SWEEP_INTERVAL
+        } else {
+            self.last_look.max(self.last_write) + MAINTENANCE_INTERVAL
+        }
+    }
+
+    fn open(&mut self, request: FileRequest) {
+        let next = match request {
+            FileRequest::Reopen => self.file.reopen(),
+            FileRequest::Next(file) => Ok(file),
+        };
+        let result = next.map(|next| self.file.switch_to(next, self.batch.bytes(), &mut self.done));
+        self.note_result(result);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.shared.is_abandoned.load(Ordering::Relaxed)
+    }
+
+    fn maintain(&mut self) {
+        self.last_look = Instant::now();
+        self.sweep();
+        let result = self.file.reopen_if_rotated(&[], &mut 0);
+        self.note_result(result);
+    }
+
+    /// Logs what has waited too long, and lets others have the lock in between.
+    fn sweep(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let is_minute_over = self.last_known_sweep.elapsed() >= KNOWN_SWEEP_INTERVAL;
+        if is_minute_over {
+            self.last_known_sweep = Instant::now();
+        }
+        for what in Waiting::ALL {
+            if what == Waiting::Known && !is_minute_over {
+                continue;
+            }
+            loop {
+                let settings = shared.settings();
+                let now = (shared.host.now)();
+                let mut state = shared.state();
+                let State { memory, log, .. } = &mut *state;
+                let mut lines = Lines { settings: &settings, log, now, trusted: false };
+                if memory.sweep(&settings, now, what, &mut lines) == Sweep::Done {
+                    break;
+                }
             }
         }
     }
 
-    /// Does what was ordered of the file; whether the settings are to be read again.
-    fn obey(&mut self, state: &mut MutexGuard<'_, State>) -> bool {
-        let next = state.orders.next.take();
-        let reopen = std::mem::take(&mut state.orders.reopen);
-        if next.is_some() || reopen {
-            let result = MutexGuard::unlocked(state, || match next.map_or_else(|| self.file.again(), Ok) {
-                Ok(next) => {
-                    self.file.move_on(next, self.lines.bytes(), &mut self.done);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            });
-            self.note_result_in(state, result);
-        }
-        std::mem::take(&mut state.orders.reload)
+    fn notice(&mut self, notice: Notice) {
+        let settings = self.shared.settings();
+        let now = (self.shared.host.now)();
+        self.shared.state().log.notice(&settings, now, notice);
     }
 
-    /// Enters the challenges that have waited too long, and lets others have the lock between the buckets.
-    fn sweep_challenges(&self, state: &mut MutexGuard<'_, State>) {
-        let now = (self.shared.host.now)();
-        while state.watches_challenges() && !state.sweep_challenges(now) {
-            MutexGuard::bump(state);
-        }
+    fn announce(&self, announcement: &Announcement) {
+        let words = match announcement {
+            Announcement::SuccessAfterFailures { ip, account, failures } => format!(
+                "fail2ban: {ip} has logged in as {} after {failures} or more failures within an hour: a guessed \
+                 password, or someone who found the right one",
+                account.readable()
+            ),
+            Announcement::KnownAddressFails { ip, account, failures, users } => format!(
+                "fail2ban: {ip}, known by {}, has {failures} failures for {users} users within an hour: a stolen \
+                 account, or someone who sends them in its name",
+                account.readable()
+            ),
+        };
+        (self.shared.host.say)(Level::Warning, &words);
     }
 
     /// Writes the batch, however often it has to try; `false` if the time to stop has come before.
     fn write_batch(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         loop {
-            shared.state.lock().progress.busy_since = Some(Instant::now());
-            let result = self.file.write(self.lines.bytes(), &mut self.done);
+            shared.state().writer.busy_since = Some(Instant::now());
+            let result = self.file.write(self.batch.bytes(), &mut self.done, &shared.is_abandoned);
+            self.last_write = Instant::now();
             let written = self.count_written();
-            let mut state = shared.state.lock();
-            state.progress.busy_since = None;
-            state.queue.wrote(&written, self.lines.bytes().len() - self.done);
-            let failed = result.is_err();
-            self.note_result_in(&mut state, result);
-            if !failed {
-                let capacity = state.queue.capacity();
-                drop(state);
+            let mut state = shared.state();
+            state.writer.busy_since = None;
+            state.log.buffer.mark_written(&written, self.batch.bytes().len() - self.done);
+            let capacity = state.log.buffer.capacity();
+            drop(state);
+            let has_failed = result.is_err();
+            self.note_result(result);
+            if !has_failed {
                 self.end_batch(capacity);
                 return true;
             }
             let now = Instant::now();
-            let stop_by = state.orders.stop_by;
-            if stop_by.is_some_and(|by| by <= now) {
+            let state = shared.state();
+            let stop_by = state.requests.stop_by;
+            if self.is_abandoned() || stop_by.is_some_and(|by| by <= now) {
                 return false;
             }
-            let retry = now + RETRY;
-            shared.wake.wait_until(&mut state, stop_by.map_or(retry, |by| by.min(retry)));
-            if self.obey(&mut state) {
-                MutexGuard::unlocked(&mut state, || (shared.host.reload)());
+            let retry = now + RETRY_INTERVAL;
+            let wait = stop_by.map_or(retry, |by| by.min(retry)) - now;
+            let request = FileRequest::take(&mut shared.wait(state, Waits::No, wait).requests);
+            if let Some(request) = request {
+                self.open(request);
             }
         }
     }
 
-    /// Of each kind, the lines that are in the file since it was asked last.
-    fn count_written(&mut self) -> PerKind<u64> {
-        let bytes = self.lines.bytes();
+    /// Of each event type, the lines that are in the file since it was asked last.
+    fn count_written(&mut self) -> PerType<u64> {
+        let bytes = self.batch.bytes();
         let lines = if self.done == bytes.len() {
-            self.lines.count()
+            self.batch.count()
         } else {
             bytes[..self.done].iter().filter(|&&byte| byte == b'\n').count()
         };
         let before = std::mem::replace(&mut self.counted, lines);
-        self.lines.count_kinds(before..lines)
+        self.batch.count_types(before..lines)
     }
 
     /// Gives back what a large batch has made resident, and follows a change of `buffer-size`.
     fn end_batch(&mut self, capacity: usize) {
-        let was_large = self.lines.bytes().len() > LARGE;
-        self.lines.clear();
+        let was_large = self.batch.bytes().len() > SHRINK_ABOVE;
+        self.batch.clear();
         (self.done, self.counted) = (0, 0);
-        if (was_large || self.lines.capacity() != capacity)
-            && let Ok(lines) = Lines::with_capacity(capacity)
+        if (was_large || self.batch.capacity() != capacity)
+            && let Ok(batch) = Batch::with_capacity(capacity)
         {
-            self.lines = lines;
+            self.batch = batch;
         }
     }
 
+    /// Keeps what came of writing for `status`, and tells the host's log when it changes: once for each outage.
     fn note_result(&mut self, result: io::Result<()>) {
         let shared = Arc::clone(&self.shared);
-        self.note_result_in(&mut shared.state.lock(), result);
-    }
-
-    /// Keeps what came of writing for `status`, and says it when it changes: once for each outage.
-    fn note_result_in(&mut self, state: &mut MutexGuard<'_, State>, result: io::Result<()>) {
-        // Handlers wait for this lock, and mostly nothing has changed: then nothing is formatted or copied.
-        let failed = result.is_err();
-        let changed = std::mem::replace(&mut state.progress.failing, failed) != failed;
-        if !state.progress.file.as_ref().is_some_and(|file| self.file.is(file)) {
-            state.progress.file = Some(self.file.identity());
-        }
         let path = self.file.path().display();
-        if let Err(error) = &result {
-            let words = format!("fail2ban log {path}: {error}");
-            state.progress.last_error = Some(((self.shared.host.now)(), words));
+        let error =
+            result.err().map(|error| ((shared.host.now)().wall, format!("fail2ban log {path}: {error}")));
+        let mut state = shared.state();
+        // Mostly nothing has changed: then nothing is copied.
+        if !state.writer.file.as_ref().is_some_and(|file| self.file.is(file)) {
+            state.writer.file = Some(self.file.identity());
         }
-        if !changed {
-            return;
+        let has_changed = std::mem::replace(&mut state.writer.is_failing, error.is_some()) != error.is_some();
+        let limit = state.log.buffer.capacity();
+        if error.is_some() {
+            state.writer.last_error.clone_from(&error);
         }
-        let (say, words) = match result {
-            Ok(()) => (Say::Notice, format!("fail2ban log {path}: lines are written again")),
-            Err(error) => {
-                let limit = state.queue.capacity();
-                let words = format!(
-                    "fail2ban log {path}: {error}; lines wait in memory, at most {limit} bytes of them"
-                );
-                (Say::Error, words)
+        drop(state);
+        match error {
+            Some((_, words)) if has_changed => (shared.host.say)(
+                Level::Error,
+                &format!("{words}; lines wait in memory, at most {limit} bytes of them"),
+            ),
+            None if has_changed => {
+                (shared.host.say)(Level::Notice, &format!("fail2ban log {path}: lines are written again"));
             }
-        };
-        MutexGuard::unlocked(state, || (self.shared.host.say)(say, &words));
+            _ => {}
+        }
     }
 
-    fn tell_losses(&self, losses: &PerKind<u64>, what: &str) {
+    fn report_losses(&mut self, losses: &PerType<u64>) {
+        self.notice(Notice::Dropped(*losses));
+        self.say_losses(losses, "were dropped");
+    }
+
+    fn say_losses(&self, losses: &PerType<u64>, what: &str) {
         let (lines, each) = (line::total(losses), line::listed(losses));
         let path = self.file.path().display();
-        (self.shared.host.say)(Say::Warning, &format!("fail2ban log {path}: {lines} lines {what} ({each})"));
+        (self.shared.host.say)(
+            Level::Warning,
+            &format!("fail2ban log {path}: {lines} lines {what} ({each})"),
+        );
     }
 
-    /// The time to stop has come and the file can't be written: what waits is lost, and said to be.
+    /// The time to stop has come and the file can't be written: what waits is lost, and that is reported.
     fn give_up(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.state.lock();
-        state.queue.gave_up(&self.lines.count_kinds(self.counted..self.lines.count()));
-        self.lines.clear();
-        state.queue.take(&mut self.lines);
-        state.queue.gave_up(&self.lines.count_kinds(0..self.lines.count()));
-        let lost = std::mem::take(&mut state.queue.untold);
+        let mut state = shared.state();
+        state.log.buffer.mark_dropped(&self.batch.count_types(self.counted..self.batch.count()));
+        self.batch.clear();
+        state.log.buffer.take(&mut self.batch);
+        state.log.buffer.mark_dropped(&self.batch.count_types(0..self.batch.count()));
+        let lost = std::mem::take(&mut state.log.buffer.unreported_drops);
         drop(state);
-        if line::total(&lost) > 0 {
-            self.tell_losses(&lost, "are lost");
+        if line::total(&lost) > 0 && !self.is_abandoned() {
+            self.say_losses(&lost, "are lost");
         }
     }
 }
 
 impl Losses {
     /// Whether there are losses and they have come to an end.
-    fn are_over(&mut self, count: u64, stopping: bool) -> bool {
+    fn are_over(&mut self, count: u64, is_stopping: bool) -> bool {
         let now = Instant::now();
         if count != self.count {
             if self.count == 0 {
@@ -313,10 +392,13 @@ impl Losses {
             }
             (self.count, self.last) = (count, now);
         }
-        let over = count > 0 && (stopping || now - self.last >= QUIET || now - self.first >= PATIENCE);
-        if over {
+        let is_over = count > 0
+            && (is_stopping
+                || now - self.last >= LOSS_REPORT_DELAY
+                || now - self.first >= LOSS_REPORT_MAX_DELAY);
+        if is_over {
             self.count = 0;
         }
-        over
+        is_over
     }
 }

@@ -1,6 +1,6 @@
 //! The module's idea of FreeSWITCH's ABI is FreeSWITCH's, and it shows the host one symbol and no more.
 
-mod common;
+mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -38,6 +38,15 @@ fn layouts() -> Vec<(&'static str, usize, Vec<Field>)> {
             application_interface chat_application_interface api_interface json_api_interface rwlock refs pool
         }
         switch_api_interface_t { interface_name desc function syntax rwlock refs reflock parent next }
+        switch_application_interface_t {
+            interface_name application_function long_desc short_desc syntax flags rwlock refs reflock parent next
+        }
+        switch_caller_profile_t {
+            username dialplan caller_id_name caller_id_number orig_caller_id_name orig_caller_id_number
+            callee_id_name callee_id_number caller_ton caller_numplan network_addr ani ani_ton ani_numplan aniii
+            rdnis rdnis_ton rdnis_numplan destination_number destination_number_ton destination_number_numplan
+            source chan_name
+        }
         switch_stream_handle_t {
             read_function write_function raw_write_function data end data_size data_len alloc_len alloc_chunk
             param_event
@@ -66,7 +75,10 @@ fn constants() -> BTreeMap<&'static str, i64> {
         SWITCH_API_VERSION
         SWITCH_STATUS_SUCCESS SWITCH_STATUS_FALSE SWITCH_STATUS_GENERR SWITCH_STATUS_MEMERR
         SWITCH_STATUS_TERM SWITCH_STATUS_NOUNLOAD
-        SWITCH_EVENT_CUSTOM SWITCH_EVENT_TRAP SWITCH_EVENT_RELOADXML SWITCH_EVENT_ALL
+        SWITCH_EVENT_CUSTOM SWITCH_EVENT_MESSAGE SWITCH_EVENT_PRESENCE_PROBE SWITCH_EVENT_MESSAGE_QUERY
+        SWITCH_EVENT_TRAP SWITCH_EVENT_RELOADXML SWITCH_EVENT_PHONE_FEATURE_SUBSCRIBE
+        SWITCH_EVENT_CONFERENCE_DATA_QUERY SWITCH_XML_SECTION_DIRECTORY SWITCH_APPLICATION_INTERFACE
+        SAF_NONE SAF_ROUTING_EXEC SAF_SUPPORT_NOMEDIA
         SWITCH_LOG_CONSOLE SWITCH_LOG_ALERT SWITCH_LOG_CRIT SWITCH_LOG_ERROR SWITCH_LOG_WARNING
         SWITCH_LOG_NOTICE SWITCH_LOG_INFO SWITCH_LOG_DEBUG
         SWITCH_CHANNEL_ID_LOG SWITCH_CHANNEL_ID_LOG_CLEAN SWITCH_CHANNEL_ID_EVENT SWITCH_CHANNEL_ID_SESSION
@@ -76,7 +88,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
 
 /// What was measured in FreeSWITCH 1.10.12.
 fn measured() -> Value {
-    serde_json::from_str(&common::data("freeswitch-abi-x86_64.json")).expect("the facts are JSON")
+    serde_json::from_str(&support::data("freeswitch-abi-x86_64.json")).expect("the facts are JSON")
 }
 
 /// By name, from a member of the facts.
@@ -113,7 +125,7 @@ fn every_constant_is_the_hosts() {
 
 #[test]
 fn the_module_exports_its_table_and_nothing_else() {
-    let module = common::module_path();
+    let module = support::module_path();
     let nm = Command::new("nm").args(["--dynamic", "--defined-only"]).arg(&module).output().expect("nm runs");
     let listed = String::from_utf8(nm.stdout).expect("nm writes text");
     let symbols: Vec<_> = listed.lines().filter_map(|line| line.split_whitespace().last()).collect();

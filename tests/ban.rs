@@ -1,25 +1,57 @@
 //! The ban, end to end: a switch with the module, a real fail2ban-server with the shipped kit, real nftables,
 //! and the packets of an attacker and of a bystander, in network namespaces.
 
-mod common;
-#[path = "fail2ban/daemon.rs"]
-mod daemon;
+#[path = "support/fail2ban/mod.rs"]
 mod fail2ban;
-#[path = "fail2ban/network.rs"]
-mod network;
+#[path = "support/suite.rs"]
+mod suite;
+mod support;
 
 use std::fs;
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Event, Switch};
-use daemon::{Daemon, JAIL};
-use fail2ban::{Fail2ban, output_of, skipped};
-use network::Family::{self, V4, V6};
-use network::Network;
-use network::Transport::{Tcp, Udp};
+use fail2ban::Fail2ban;
+use fail2ban::daemon::{Daemon, JAIL};
+use fail2ban::network::Family::{self, V4, V6};
+use fail2ban::network::Network;
+use fail2ban::network::Transport::{Tcp, Udp};
+use suite::{Suite, needs};
+use support::{Event, Switch};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    for (release, get) in fail2ban::ALL {
+        let needs = [needs::network, needs::nftables];
+        suite.add_with(
+            &needs,
+            release,
+            get,
+            tests![
+                ten_failures_shut_out_the_attacker_over_udp_and_tcp_and_nobody_else,
+                unbanip_lets_the_attacker_back,
+                the_end_of_the_ban_lets_the_attacker_back_and_the_next_ban_is_longer,
+                a_forged_line_bans_only_the_forger,
+                the_command_test_proves_the_chain_up_to_the_ban,
+                failures_before_and_after_a_rotation_add_up_to_a_ban,
+            ],
+        );
+        let needs = [needs::network, needs::nftables, needs::iptables];
+        suite.add_with(&needs, release, get, tests![the_iptables_variant_bans_alike]);
+        // For a person: MEASURE=1 cargo test --release --test ban time_from
+        if std::env::var_os("MEASURE").is_some() {
+            suite.add_with(
+                &needs,
+                release,
+                get,
+                tests![time_from_the_tenth_failure_to_the_first_packet_dropped],
+            );
+        }
+    }
+    suite.run()
+}
 
 /// How many failures the jail allows.
 const MAXRETRY: usize = 10;
@@ -27,9 +59,8 @@ const MAXRETRY: usize = 10;
 /// A machine that is slow may take this long over anything; none is expected to.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-#[test]
-fn ten_failures_shut_out_the_attacker_over_udp_and_tcp_and_nobody_else() {
-    with_every_fail2ban("", |site| {
+fn ten_failures_shut_out_the_attacker_over_udp_and_tcp_and_nobody_else(fail2ban: &'static Fail2ban) {
+    in_both_families(fail2ban, "", |site| {
         site.fail(MAXRETRY - 1, "1009");
         site.wait_until("fail2ban has read nine failures", || site.total_failed() == MAXRETRY - 1);
         site.assert_attacker_gets_through();
@@ -39,9 +70,8 @@ fn ten_failures_shut_out_the_attacker_over_udp_and_tcp_and_nobody_else() {
     });
 }
 
-#[test]
-fn unbanip_lets_the_attacker_back() {
-    with_every_fail2ban("", |site| {
+fn unbanip_lets_the_attacker_back(fail2ban: &'static Fail2ban) {
+    in_both_families(fail2ban, "", |site| {
         site.fail(MAXRETRY, "1009");
         site.wait_until_banned();
 
@@ -51,9 +81,8 @@ fn unbanip_lets_the_attacker_back() {
     });
 }
 
-#[test]
-fn the_end_of_the_ban_lets_the_attacker_back_and_the_next_ban_is_longer() {
-    with_every_fail2ban("bantime = 8s", |site| {
+fn the_end_of_the_ban_lets_the_attacker_back_and_the_next_ban_is_longer(fail2ban: &'static Fail2ban) {
+    in_both_families(fail2ban, "bantime = 8s", |site| {
         site.fail(MAXRETRY, "1009");
         site.wait_until_banned();
         assert!(site.banned().contains("+ 8 ="), "{}", site.banned());
@@ -65,9 +94,8 @@ fn the_end_of_the_ban_lets_the_attacker_back_and_the_next_ban_is_longer() {
     });
 }
 
-#[test]
-fn a_forged_line_bans_only_the_forger() {
-    with_every_fail2ban("", |site| {
+fn a_forged_line_bans_only_the_forger(fail2ban: &'static Fail2ban) {
+    in_both_families(fail2ban, "", |site| {
         let bystander = site.network.bystander.address(site.family);
         site.fail(MAXRETRY, &format!("x] ip[{bystander}] at["));
         site.wait_until_banned();
@@ -77,19 +105,17 @@ fn a_forged_line_bans_only_the_forger() {
     });
 }
 
-#[test]
-fn the_command_test_proves_the_chain_up_to_the_ban() {
-    with_every_fail2ban("", |site| {
+fn the_command_test_proves_the_chain_up_to_the_ban(fail2ban: &'static Fail2ban) {
+    in_both_families(fail2ban, "", |site| {
         site.switch.api("fail2ban test 203.0.113.9");
         site.wait_until("the test's address is banned", || site.banned().starts_with("203.0.113.9 "));
         site.assert_attacker_gets_through();
     });
 }
 
-#[test]
-fn failures_before_and_after_a_rotation_add_up_to_a_ban() {
+fn failures_before_and_after_a_rotation_add_up_to_a_ban(fail2ban: &'static Fail2ban) {
     for backend in ["polling", "auto"] {
-        with_every_fail2ban(&format!("backend = {backend}"), |site| {
+        in_both_families(fail2ban, &format!("backend = {backend}"), |site| {
             site.fail(MAXRETRY - 1, "1009");
             site.wait_until("fail2ban has read nine failures", || site.total_failed() == MAXRETRY - 1);
 
@@ -102,14 +128,10 @@ fn failures_before_and_after_a_rotation_add_up_to_a_ban() {
 }
 
 /// The jail offers it as a comment.
-#[test]
-fn the_iptables_variant_bans_alike() {
-    if let Err(why) = output_of(Command::new("iptables").arg("--version")) {
-        return skipped(&format!("the iptables variant of the jail: {why}"));
-    }
+fn the_iptables_variant_bans_alike(fail2ban: &'static Fail2ban) {
     let jail = fs::read_to_string(fail2ban::kit().join("jail.d/freeswitch-fail2ban.conf")).unwrap();
     let variant = jail.lines().find_map(|line| line.strip_prefix("#banaction")).unwrap();
-    with_every_fail2ban(&format!("banaction{variant}"), |site| {
+    in_both_families(fail2ban, &format!("banaction{variant}"), |site| {
         site.fail(MAXRETRY, "1009");
         site.wait_until_banned();
         site.client(&["set", JAIL, "unbanip", &site.attacker().to_string()]).unwrap();
@@ -117,15 +139,13 @@ fn the_iptables_variant_bans_alike() {
     });
 }
 
-/// For a person: `cargo test --release --test ban -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn time_from_the_tenth_failure_to_the_first_packet_dropped() {
+/// Not a test but a measurement, see `main`.
+fn time_from_the_tenth_failure_to_the_first_packet_dropped(fail2ban: &'static Fail2ban) {
     const STEP: Duration = Duration::from_millis(203);
     for backend in ["polling", "pyinotify"] {
         // Not growing: fail2ban counts each failure of one it has banned before more than once.
         let settings = format!("backend = {backend}\nbantime.increment = false");
-        with_every_fail2ban(&settings, |site| {
+        in_both_families(fail2ban, &settings, |site| {
             // fail2ban sleeps between looks at the log and at its own list of bans, and what it is
             // asked wakes it: the pauses let the trials fall on all moments of that sleep alike.
             let mut times: Vec<_> = (0..10).map(|trial| site.time_to_drop(STEP * trial)).collect();
@@ -136,19 +156,11 @@ fn time_from_the_tenth_failure_to_the_first_packet_dropped() {
     }
 }
 
-/// Runs `test` with every fail2ban, over IPv4 and IPv6. `settings` are added to the jail's.
-fn with_every_fail2ban(settings: &str, test: impl Fn(&Site)) {
-    if let Err(why) = output_of(Command::new("nft").arg("--version")) {
-        return skipped(&format!("the ban, which needs nftables: {why}"));
-    }
-    for fail2ban in fail2ban::all() {
-        for family in [V4, V6] {
-            eprintln!("{fail2ban}, {family:?}");
-            match Network::new() {
-                Ok(network) => test(&Site::new(fail2ban, family, network, settings)),
-                Err(why) => return skipped(&format!("the ban: no root, or no network namespaces: {why}")),
-            }
-        }
+/// Runs `test` over IPv4 and over IPv6. `settings` are added to the jail's.
+fn in_both_families(fail2ban: &'static Fail2ban, settings: &str, test: impl Fn(&Site)) {
+    for family in [V4, V6] {
+        let network = Network::new().expect("network namespaces can be made");
+        test(&Site::new(fail2ban, family, network, settings));
     }
 }
 

@@ -1,17 +1,42 @@
 //! The command `fail2ban`: what an operator sees and does in the console.
 
-mod common;
+#[path = "support/suite.rs"]
+mod suite;
+mod support;
 
 use std::fs;
+use std::process::ExitCode;
 
-use common::{Event, Switch, configuration, wait_until};
 use serde_json::{Value, json};
+use suite::{Suite, needs};
+use support::{Event, Switch, configuration, wait_until};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    suite.add(
+        &[],
+        tests![
+            status_tells_what_is_in_force_and_what_was_written,
+            status_tells_when_the_log_is_not_the_file_on_disk,
+            a_changed_setting_is_put_in_force_and_a_bad_one_refused,
+            reloadxml_changes_which_signals_are_heard,
+            a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only,
+            help_and_completion_name_every_command
+        ],
+    );
+    suite.add(
+        &[needs::stand_in],
+        tests![
+            status_names_the_ten_busiest_of_a_million_addresses,
+            a_hundred_changes_of_settings_under_attack_lose_and_double_nothing
+        ],
+    );
+    suite.run()
+}
 
 fn status(switch: &Switch) -> Value {
     serde_json::from_str(&switch.api("fail2ban status json")).expect("status json is JSON")
 }
-
-#[test]
 fn status_tells_what_is_in_force_and_what_was_written() {
     let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
     for _ in 0..3 {
@@ -51,8 +76,6 @@ fn status_tells_what_is_in_force_and_what_was_written() {
     }
     assert!(!text.contains("register_attempt"), "{text}");
 }
-
-#[test]
 fn status_tells_when_the_log_is_not_the_file_on_disk() {
     let switch = Switch::start("");
     fs::create_dir(switch.path("own")).unwrap();
@@ -65,13 +88,8 @@ fn status_tells_when_the_log_is_not_the_file_on_disk() {
     assert!(switch.api("fail2ban status").contains("NOT the file on disk"));
     assert!(status(&switch)["last_error"]["error"].as_str().unwrap().contains("No such file"));
 }
-
-#[test]
 fn status_names_the_ten_busiest_of_a_million_addresses() {
     let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
-    if switch.is_real() {
-        return eprintln!("SKIPPED: a storm of events is for the stand-in");
-    }
     for _ in 0..50 {
         switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
     }
@@ -80,8 +98,6 @@ fn status_names_the_ten_busiest_of_a_million_addresses() {
     assert_eq!(busiest.len(), 10);
     assert_eq!(busiest[0]["ip"], "192.0.2.7");
 }
-
-#[test]
 fn a_changed_setting_is_put_in_force_and_a_bad_one_refused() {
     let switch = Switch::loaded("");
     assert!(switch.api("fail2ban reload").starts_with("+OK"));
@@ -109,27 +125,24 @@ fn a_changed_setting_is_put_in_force_and_a_bad_one_refused() {
         switch.host_lines("ERR").iter().any(|line| line.contains("keeps its settings"))
     });
 }
-
-#[test]
 fn reloadxml_changes_which_signals_are_heard() {
     let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
     let attempt =
         Event::register_failure("1009", "192.0.2.7").with("Event-Subclass", "sofia::register_attempt");
     switch.fire_event(&attempt);
+    // FreeSWITCH delivers events in their order, but later than it says.
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    switch.wait_for_lines(1);
     switch.write_config(&configuration("<param name=\"events\" value=\"register_attempt\"/>"));
     wait_until("the settings", || status(&switch)["settings"]["events"] == json!(["register_attempt"]));
     switch.fire_event(&attempt);
     switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
-    let lines = switch.wait_for_lines(1);
-    assert!(lines.len() == 1 && lines[0].starts_with("A registration was attempted"), "{lines:?}");
+    let lines = switch.wait_for_lines(2);
+    let starts: Vec<_> = lines.iter().map(|line| line.split(" user").next().unwrap_or_default()).collect();
+    assert_eq!(starts, ["A registration failed", "A registration was attempted"]);
 }
-
-#[test]
 fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
     let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
-    if switch.is_real() {
-        return eprintln!("SKIPPED: a storm of events is for the stand-in");
-    }
     switch.begin_storm(3, &Event::register_failure("u{n}", "192.0.2.7"));
     for turn in 0..100 {
         let format = ["classic", "dated", "json"][turn % 3];
@@ -163,8 +176,6 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
     users.dedup();
     assert_eq!(users.len() + dropped, calls, "a line is there twice");
 }
-
-#[test]
 fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
     let switch = Switch::loaded("<param name=\"events\" value=\"acl_reject\"/>");
     assert!(switch.api("fail2ban test").starts_with("+OK 10 lines for 192.0.2.1"));
@@ -182,8 +193,6 @@ fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
     }
     assert_eq!(switch.log_text().lines().count(), 13);
 }
-
-#[test]
 fn help_and_completion_name_every_command() {
     let switch = Switch::loaded("");
     for answer in [switch.api("fail2ban help"), switch.api("fail2ban")] {
@@ -191,9 +200,8 @@ fn help_and_completion_name_every_command() {
             assert!(answer.contains(&format!("fail2ban {command}")), "{answer}");
         }
     }
-    if !switch.is_real() {
-        assert_eq!(switch.completions("fail2ban ").len(), 6);
-        switch.unload().unwrap();
-        assert_eq!(switch.completions("fail2ban ").len(), 0);
-    }
+    // FreeSWITCH writes its table of them some time later.
+    wait_until("the completions", || switch.completions().len() == 6);
+    switch.unload().unwrap();
+    wait_until("the completions to go", || switch.completions().is_empty());
 }

@@ -1,16 +1,49 @@
 //! On a disk that is full, gone or does not take a write, lines wait in memory; what does not fit is counted;
 //! nothing is torn, and written + dropped = seen, exactly.
 
-mod common;
+#[path = "support/suite.rs"]
+mod suite;
+mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-use common::{Event, Switch, configuration, wait_until};
 use serde_json::Value;
+use suite::{Suite, needs};
+use support::{Event, Switch, configuration, wait_until};
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    suite.add(
+        &[],
+        tests![
+            a_log_that_can_never_be_written_can_be_left_for_another_one,
+            what_can_not_be_written_before_an_unload_is_said_to_be_lost,
+            a_pipe_without_a_reader_is_refused_at_once
+        ],
+    );
+    suite.add(
+        &[needs::stand_in],
+        tests![
+            while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer,
+            after_a_long_stall_the_log_can_be_opened_anew,
+            a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh
+        ],
+    );
+    suite.add(
+        &[needs::stand_in, needs::mount],
+        tests![
+            on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events,
+            in_json_the_reported_losses_are_an_event_of_their_own,
+            a_short_outage_loses_nothing,
+            an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost
+        ],
+    );
+    suite.run()
+}
 
 fn failure() -> Event {
     Event::register_failure("u{n}", "192.0.2.7")
@@ -57,18 +90,12 @@ fn logs_to(path: &Path, more: &str) -> String {
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf) -> Option<SmallDisk> {
+    fn mount(at: PathBuf) -> SmallDisk {
         fs::create_dir(&at).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(SmallDisk(at)),
-            _ => {
-                let _ =
-                    writeln!(std::io::stderr(), "SKIPPED: a full disk, since nothing can be mounted here");
-                None
-            }
-        }
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output();
+        let mount = mount.unwrap();
+        assert!(mount.status.success(), "{}", String::from_utf8_lossy(&mount.stderr));
+        SmallDisk(at)
     }
 }
 
@@ -78,19 +105,14 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A switch that logs to a small disk, and where. None without the rights to mount one, and in a real
-/// FreeSWITCH, where no storm can be made. The disk goes before the switch, whose folder it is in.
-fn on_a_small_disk(more: &str) -> Option<(Switch, SmallDisk, PathBuf)> {
+/// A switch that logs to a small disk, and where. The disk goes before the switch, whose folder it is in.
+fn on_a_small_disk(more: &str) -> (Switch, SmallDisk, PathBuf) {
     let switch = Switch::start("");
-    if switch.is_real() {
-        eprintln!("SKIPPED: a storm of events is for the stand-in");
-        return None;
-    }
-    let disk = SmallDisk::mount(switch.path("disk"))?;
+    let disk = SmallDisk::mount(switch.path("disk"));
     let log = disk.0.join("f.log");
     switch.write_config(&configuration(&logs_to(&log, more)));
     switch.load().unwrap();
-    Some((switch, disk, log))
+    (switch, disk, log)
 }
 
 /// Fills what is free of a disk.
@@ -98,12 +120,8 @@ fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     while file.write(&[0; 4096]).is_ok() {}
 }
-
-#[test]
 fn on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events() {
-    let Some((switch, disk, log)) = on_a_small_disk("<param name=\"buffer-size\" value=\"64k\"/>") else {
-        return;
-    };
+    let (switch, disk, log) = on_a_small_disk("<param name=\"buffer-size\" value=\"64k\"/>");
     switch.storm(2, 100, &failure());
     fill(&disk.0.join("filler"));
     switch.storm(4, 20_000, &failure());
@@ -123,10 +141,26 @@ fn on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_ev
     assert!(warnings[0].contains(&format!("{dropped} lines were dropped (register_failure={dropped})")));
     assert_eq!(switch.host_lines("ERR").len(), 1, "once for the whole outage");
 }
+fn in_json_the_reported_losses_are_an_event_of_their_own() {
+    let (switch, disk, log) =
+        on_a_small_disk("<param name=\"format\" value=\"json\"/><param name=\"buffer-size\" value=\"64k\"/>");
+    fill(&disk.0.join("filler"));
+    switch.storm(2, 5_000, &failure());
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    let losses = || -> Vec<Value> {
+        let text = fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        lines.filter(|line| line["event"] == "dropped").collect()
+    };
+    wait_until("the losses to be told", || !losses().is_empty());
+    let [_, _, _, dropped] = tally(&switch);
+    let losses = losses();
+    assert_eq!(losses.iter().map(|line| line["lines"].as_u64().unwrap()).sum::<u64>(), dropped);
+    assert_eq!(losses[0]["dropped"], serde_json::json!({ "register_failure": losses[0]["lines"] }));
+}
 
-#[test]
 fn a_short_outage_loses_nothing() {
-    let Some((switch, disk, log)) = on_a_small_disk("") else { return };
+    let (switch, disk, log) = on_a_small_disk("");
     for outage in 0..3 {
         fill(&disk.0.join("filler"));
         switch.storm(2, 200, &failure());
@@ -137,10 +171,8 @@ fn a_short_outage_loses_nothing() {
     assert_eq!(failures_and_losses(&fs::read_to_string(&log).unwrap()), (600, 0));
     assert_eq!(tally(&switch), [600, 600, 0, 0]);
 }
-
-#[test]
 fn an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost() {
-    let Some((switch, _disk, log)) = on_a_small_disk("") else { return };
+    let (switch, _disk, log) = on_a_small_disk("");
     switch.storm(2, 10_000, &failure());
     wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
     switch.unload().unwrap();
@@ -154,8 +186,6 @@ fn an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost() {
         "{warnings:?}"
     );
 }
-
-#[test]
 fn a_log_that_can_never_be_written_can_be_left_for_another_one() {
     let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
     switch.load().unwrap();
@@ -170,8 +200,6 @@ fn a_log_that_can_never_be_written_can_be_left_for_another_one() {
     assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
     assert_eq!(status(&switch)["state"], "writing");
 }
-
-#[test]
 fn what_can_not_be_written_before_an_unload_is_said_to_be_lost() {
     let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
     switch.load().unwrap();
@@ -186,20 +214,15 @@ fn what_can_not_be_written_before_an_unload_is_said_to_be_lost() {
     assert!(switch.is_up());
 }
 
-/// A switch that logs into a pipe, whose reader does not read until it is asked to. None in a real FreeSWITCH,
-/// where no storm can be made.
-fn on_a_pipe(more: &str) -> Option<(Switch, File)> {
+/// A switch that logs into a pipe, whose reader does not read until it is asked to.
+fn on_a_pipe(more: &str) -> (Switch, File) {
     let switch = Switch::start("");
-    if switch.is_real() {
-        eprintln!("SKIPPED: a storm of events is for the stand-in");
-        return None;
-    }
     let path = switch.path("pipe");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
     switch.write_config(&configuration(&logs_to(&path, more)));
     switch.load().unwrap();
-    Some((switch, reader))
+    (switch, reader)
 }
 
 /// Reads what there is in the pipe.
@@ -209,8 +232,6 @@ fn drain(pipe: &mut File, text: &mut Vec<u8>) {
         text.extend_from_slice(&block[..read]);
     }
 }
-
-#[test]
 fn a_pipe_without_a_reader_is_refused_at_once() {
     let switch = Switch::start("");
     let path = switch.path("pipe");
@@ -220,11 +241,9 @@ fn a_pipe_without_a_reader_is_refused_at_once() {
     let errors = switch.host_lines("ERR");
     assert!(errors[0].contains("logfile=") && errors[0].contains("pipe"), "{errors:?}");
 }
-
-#[test]
 fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
     let small = "<param name=\"buffer-size\" value=\"1m\"/>";
-    let Some((switch, mut reader)) = on_a_pipe(small) else { return };
+    let (switch, mut reader) = on_a_pipe(small);
     switch.storm(4, 100_000, &failure());
     let [seen, _, waiting, dropped] = tally(&switch);
     assert!(seen == 100_000 && waiting > 0 && dropped > 0, "{seen} {waiting} {dropped}");
@@ -240,10 +259,8 @@ fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
     drain(&mut reader, &mut text);
     assert_eq!(failures_and_losses(&String::from_utf8(text).unwrap()), (written, dropped));
 }
-
-#[test]
 fn after_a_long_stall_the_log_can_be_opened_anew() {
-    let Some((switch, mut reader)) = on_a_pipe("") else { return };
+    let (switch, mut reader) = on_a_pipe("");
     // Enough for the writer to give back the memory that the stall has taken.
     switch.storm(2, 80_000, &failure());
     let mut text = Vec::new();
@@ -259,10 +276,8 @@ fn after_a_long_stall_the_log_can_be_opened_anew() {
     });
     assert!(switch.host_lines("ERR").is_empty(), "{:?}", switch.host_lines("ERR"));
 }
-
-#[test]
 fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
-    let Some((switch, mut reader)) = on_a_pipe("") else { return };
+    let (switch, mut reader) = on_a_pipe("");
     switch.storm(1, 5_000, &failure());
     let _ = switch.unload();
     let errors = switch.host_lines("ERR");

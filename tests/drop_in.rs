@@ -1,8 +1,8 @@
 //! The module is a drop-in for the C module: it loads as that does, and writes its lines.
 
-mod common;
+mod support;
 
-use common::{Event, Switch, data, recorded, wait_until};
+use support::{Event, Switch, data, recorded, wait_until};
 
 /// A line of the C module's, in its parts.
 struct Line<'a> {
@@ -114,6 +114,18 @@ fn the_log_begins_and_ends_as_the_c_modules_does() {
 }
 
 #[test]
+fn in_json_the_log_begins_and_ends_with_events_of_their_own() {
+    let switch = Switch::loaded(r#"<param name="format" value="json"/>"#);
+    wait_until("the first line", || switch.log_text().ends_with('\n'));
+    switch.unload().expect("the module unloads");
+    let text = switch.log_text();
+    let lines =
+        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON"));
+    let events: Vec<_> = lines.map(|line| line["event"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(events, ["started", "stopped"]);
+}
+
+#[test]
 fn an_older_log_is_continued() {
     let switch = Switch::start("");
     std::fs::write(switch.log_file(), "an older line\n").expect("the log's folder is there");
@@ -173,7 +185,7 @@ fn a_reload_takes_up_the_settings_of_now() {
     switch.wait_for_lines(1);
     let other = switch.path("log/other.log");
     switch.unload().expect("the module unloads");
-    switch.write_config(&common::configuration(r#"<param name="logfile" value="$${log_dir}/other.log"/>"#));
+    switch.write_config(&support::configuration(r#"<param name="logfile" value="$${log_dir}/other.log"/>"#));
     switch.load().expect("the module loads");
     switch.fire_event(&Event::register_failure("second", "192.0.2.1"));
     let text = || std::fs::read_to_string(&other).unwrap_or_default();

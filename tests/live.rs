@@ -1,18 +1,15 @@
 //! The module in a real FreeSWITCH, under attack: sipp, hostile names and Verto over real sockets, in network
-//! namespaces that the tests make. `FREESWITCH_PREFIX` says where FreeSWITCH is; without it nothing is tested
-//! here. Where `C_MODULE_SO` names FreeSWITCH's own mod_fail2ban.so, the two are compared.
+//! namespaces that the tests make. `FREESWITCH_PREFIX` says where FreeSWITCH is; without it all of these are
+//! ignored. Where `C_MODULE_SO` names FreeSWITCH's own mod_fail2ban.so, the two are compared.
 
-mod common;
-#[path = "fail2ban/daemon.rs"]
-mod daemon;
+#[path = "support/fail2ban/mod.rs"]
 mod fail2ban;
-#[path = "fail2ban/network.rs"]
-mod network;
+#[path = "support/suite.rs"]
+mod suite;
+mod support;
 
 #[path = "live/configuration.rs"]
 mod configuration;
-#[path = "live/console.rs"]
-mod console;
 #[path = "live/sip.rs"]
 mod sip;
 #[path = "live/sipp.rs"]
@@ -22,12 +19,8 @@ mod site;
 #[path = "live/verto.rs"]
 mod verto;
 
-#[path = "live/bad_settings.rs"]
-mod bad_settings;
 #[path = "live/ban.rs"]
 mod ban;
-#[path = "live/command.rs"]
-mod command;
 #[path = "live/drop_in.rs"]
 mod drop_in;
 #[path = "live/hostile.rs"]
@@ -40,3 +33,19 @@ mod reload;
 mod rotation;
 #[path = "live/signals.rs"]
 mod signals;
+
+use std::process::ExitCode;
+
+use suite::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    ban::add_to(&mut suite);
+    drop_in::add_to(&mut suite);
+    hostile::add_to(&mut suite);
+    loading::add_to(&mut suite);
+    reload::add_to(&mut suite);
+    rotation::add_to(&mut suite);
+    signals::add_to(&mut suite);
+    suite.run()
+}

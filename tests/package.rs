@@ -5,14 +5,17 @@
 //! A root holds copies of the few programs that dpkg and the maintainer scripts call, an empty database of dpkg's
 //! and nothing else. It needs root (for chroot), and neither mounts nor the network.
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use suite::{Suite, Why};
 use tempfile::TempDir;
 
 const OURS: &str = "freeswitch-mod-fail2ban-rs";
@@ -55,11 +58,14 @@ const PROGRAMS: &[&str] = &[
     "tar",
 ];
 
-/// One test: its name and what it does in a root of its own.
-type Test = (&'static str, fn(&Packages, &Root));
+/// What a test is given: the packages, and a root of its own.
+type Place = (&'static Packages, Root);
+
+/// One test: its name, and what it does.
+type Test = (&'static str, fn(Place));
 
 const IN_A_ROOT: &[Test] = &[
-    ("installed_after_the_c_module_it_takes_its_place", |packages, root| {
+    ("installed_after_the_c_module_it_takes_its_place", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module]);
         let said = root.install(&[&packages.ours]);
         // A running switch may have the C module loaded.
@@ -68,7 +74,7 @@ const IN_A_ROOT: &[Test] = &[
         assert_eq!(root.read(PUT_ASIDE), "the C module 1.10.12");
         assert_eq!(root.files_that_load_all_takes(), ["mod_fail2ban.so"]);
     }),
-    ("installed_before_freeswitch_it_leaves_room_for_its_configuration", |packages, root| {
+    ("installed_before_freeswitch_it_leaves_room_for_its_configuration", |(packages, root)| {
         root.install(&[&packages.ours]);
         assert!(
             !root.has("etc/freeswitch"),
@@ -82,13 +88,13 @@ const IN_A_ROOT: &[Test] = &[
         // Brought as soon as there was a place for it.
         assert_eq!(root.read(SETTINGS), packages.settings);
     }),
-    ("an_upgrade_of_the_c_module_leaves_ours_in_place", |packages, root| {
+    ("an_upgrade_of_the_c_module_leaves_ours_in_place", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.ours]);
         root.install(&[&packages.newer_c_module]);
         root.assert_ours(packages);
         assert_eq!(root.read(PUT_ASIDE), "the C module 1.11.2");
     }),
-    ("an_upgrade_of_ours_replaces_the_module_and_keeps_what_was_changed", |packages, root| {
+    ("an_upgrade_of_ours_replaces_the_module_and_keeps_what_was_changed", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.ours]);
         root.write(SETTINGS, "changed");
         root.write(JAIL, "changed, too");
@@ -103,7 +109,7 @@ const IN_A_ROOT: &[Test] = &[
         assert_eq!(root.read(JAIL), "changed, too");
         assert!(said.contains("fs_cli -x 'reload mod_fail2ban'"), "{said}");
     }),
-    ("removal_puts_the_c_module_back_and_keeps_the_settings", |packages, root| {
+    ("removal_puts_the_c_module_back_and_keeps_the_settings", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.ours]);
         root.dpkg(&["--remove", OURS]);
         assert_eq!(root.read(MODULE), "the C module 1.10.12");
@@ -116,13 +122,13 @@ const IN_A_ROOT: &[Test] = &[
         root.install(&[&packages.ours]);
         root.assert_ours(packages);
     }),
-    ("removal_without_a_c_module_leaves_no_module", |packages, root| {
+    ("removal_without_a_c_module_leaves_no_module", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.ours]);
         root.dpkg(&["--remove", OURS]);
         assert!(!root.has(MODULE) && !root.has(PUT_ASIDE));
         assert_eq!(root.diversions(), "");
     }),
-    ("removal_of_the_c_module_leaves_ours_in_place", |packages, root| {
+    ("removal_of_the_c_module_leaves_ours_in_place", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.ours]);
         root.dpkg(&["--purge", THEIRS]);
         root.assert_ours(packages);
@@ -130,14 +136,14 @@ const IN_A_ROOT: &[Test] = &[
         root.dpkg(&["--remove", OURS]);
         assert!(!root.has(MODULE) && !root.has(PUT_ASIDE));
     }),
-    ("an_installation_that_fails_puts_the_c_module_back", |packages, root| {
+    ("an_installation_that_fails_puts_the_c_module_back", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.owner_of_the_filter]);
         let said = root.dpkg_fails(&["--install", &packages.ours.in_root()]);
         assert!(said.contains("trying to overwrite"), "{said}");
         assert_eq!(root.read(MODULE), "the C module 1.10.12");
         assert_eq!(root.diversions(), "");
     }),
-    ("purge_takes_all_that_it_brought", |packages, root| {
+    ("purge_takes_all_that_it_brought", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module]);
         let before = root.all_files();
         root.install(&[&packages.ours]);
@@ -145,7 +151,7 @@ const IN_A_ROOT: &[Test] = &[
         root.dpkg(&["--purge", OURS]);
         assert_eq!(root.all_files(), before);
     }),
-    ("purge_keeps_settings_that_were_there_before", |packages, root| {
+    ("purge_keeps_settings_that_were_there_before", |(packages, root)| {
         root.install(&[&packages.freeswitch]);
         root.write(SETTINGS, "the administrator's");
         root.install(&[&packages.ours]);
@@ -153,26 +159,26 @@ const IN_A_ROOT: &[Test] = &[
         root.dpkg(&["--purge", OURS]);
         assert_eq!(root.read(SETTINGS), "the administrator's");
     }),
-    ("purge_keeps_settings_that_were_changed", |packages, root| {
+    ("purge_keeps_settings_that_were_changed", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.ours]);
         root.write(SETTINGS, "changed");
         let said = root.dpkg(&["--purge", OURS]);
         assert_eq!(root.read(SETTINGS), "changed");
         assert!(said.contains(SETTINGS), "{said}");
     }),
-    ("settings_that_were_deleted_stay_deleted", |packages, root| {
+    ("settings_that_were_deleted_stay_deleted", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.ours]);
         fs::remove_file(root.path(SETTINGS)).unwrap();
         root.install(&[&packages.newer]);
         assert!(!root.has(SETTINGS));
     }),
-    ("settings_are_readable_by_freeswitch_and_not_by_the_world", |packages, root| {
+    ("settings_are_readable_by_freeswitch_and_not_by_the_world", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.ours]);
         let metadata = root.metadata(SETTINGS);
         assert_eq!((metadata.uid(), metadata.gid()), (FREESWITCH, FREESWITCH));
         assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
     }),
-    ("release_1_0_0_under_the_old_name_is_replaced", |packages, root| {
+    ("release_1_0_0_under_the_old_name_is_replaced", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.release_1_0_0]);
         root.write(SETTINGS, "changed");
         // What apt does where a package breaks another.
@@ -193,7 +199,7 @@ const IN_A_ROOT: &[Test] = &[
         root.assert_ours(packages);
         assert_eq!(root.read(PUT_ASIDE), "the C module 1.10.12");
     }),
-    ("installing_enables_nothing_and_prints_the_next_two_commands", |packages, root| {
+    ("installing_enables_nothing_and_prints_the_next_two_commands", |(packages, root)| {
         root.install(&[&packages.freeswitch]);
         let said = root.install(&[&packages.ours]);
         assert_eq!(commands(&said), ["fs_cli -x 'load mod_fail2ban'", "fs_cli -x 'fail2ban status'"]);
@@ -206,7 +212,7 @@ const IN_A_ROOT: &[Test] = &[
             assert!(!root.has(folder), "{folder} has been made");
         }
     }),
-    ("the_kits_are_where_they_belong", |packages, root| {
+    ("the_kits_are_where_they_belong", |(packages, root)| {
         root.install(&[&packages.ours]);
         for file in ["README.md", "changelog.gz", "copyright", "examples/crowdsec"] {
             let path = format!("usr/share/doc/{OURS}/{file}");
@@ -223,43 +229,38 @@ const IN_A_ROOT: &[Test] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // The copies of a root are hard links, so that tests in parallel cost little.
-    arguments.test_threads = arguments.test_threads.or(Some(4));
-    let mut tests: Vec<Trial> = IN_A_ROOT
-        .iter()
-        .map(|&(name, test)| {
-            ignorable(name, move || {
-                let packages = PACKAGES.as_ref().map_err(String::clone)?;
-                test(packages, &packages.root());
-                Ok(())
-            })
-        })
-        .collect();
-    tests.push(ignorable("logrotate_works_in_a_folder_that_its_group_may_write_to", logrotate_works));
-    tests.push(ignorable("lintian_has_neither_error_nor_warning", lintian_is_content));
-    tests.push(ignorable("the_notice_of_every_linked_crate_is_in_the_copyright_file", every_crate_is_named));
-    let conclusion = libtest_mimic::run(&arguments, tests);
-    LazyLock::force(&PACKAGES).as_ref().ok().map(Packages::clean_up);
-    conclusion.exit_code()
+    let mut suite = Suite::default();
+    suite.add_with(&[], "dpkg", place, IN_A_ROOT);
+    suite.add_with(&[logrotate], "logrotate", place, tests![works_in_a_folder_that_its_group_may_write_to]);
+    suite.add_with(&[lintian], "lintian", place, tests![has_neither_error_nor_warning]);
+    suite.add(&[], tests![the_notice_of_every_linked_crate_is_in_the_copyright_file]);
+    let code = suite.run();
+    // A `static` is never dropped.
+    if let Some(Ok(packages)) = PACKAGES.get() {
+        let _ = fs::remove_dir_all(packages.folder.path());
+    }
+    code
 }
 
-/// A test that is ignored with a reason where it can't run (`Err`); with `REQUIRE_ALL=1` it fails there.
-fn ignorable(name: &str, test: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
-    Trial::ignorable_test(name, move || match test() {
-        Ok(()) => Ok(Completion::Completed),
-        Err(why) if std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1") => {
-            Err(Failed::from(format!("REQUIRE_ALL=1, and it can't run here: {why}")))
-        }
-        Err(why) => Ok(Completion::ignored_with(why)),
-    })
+fn place() -> Result<Place, Why> {
+    let packages = PACKAGES.get_or_init(packages).as_ref().map_err(Why::clone)?;
+    Ok((packages, packages.root()))
 }
 
-fn logrotate_works() -> Result<(), String> {
-    let packages = PACKAGES.as_ref().map_err(String::clone)?;
-    let logrotate = which("logrotate").ok_or("logrotate is not installed")?;
-    let root = packages.root();
-    root.bring(&logrotate);
+fn logrotate() -> Result<(), Why> {
+    is_installed("logrotate")
+}
+
+fn lintian() -> Result<(), Why> {
+    is_installed("lintian")
+}
+
+fn is_installed(program: &str) -> Result<(), Why> {
+    which(program).map(drop).ok_or(Why::Missing(format!("{program} is not installed")))
+}
+
+fn works_in_a_folder_that_its_group_may_write_to((packages, root): Place) {
+    root.bring(&which("logrotate").unwrap());
     root.install(&[&packages.freeswitch, &packages.ours]);
     let log = "var/log/freeswitch/fail2ban.log";
     root.write(log, "a line\n");
@@ -268,13 +269,9 @@ fn logrotate_works() -> Result<(), String> {
         |file: &str| root.run("logrotate", &["--force", "--state", "/tmp/state", &format!("/{file}")]);
 
     // It is the line `su` that makes it work.
-    let without: String = root
-        .read(ROTATION)
-        .lines()
-        .filter(|line| !line.trim().starts_with("su "))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    root.write("tmp/without", &without);
+    let rotation = root.read(ROTATION);
+    let without = rotation.lines().filter(|line| !line.trim().starts_with("su "));
+    root.write("tmp/without", &without.map(|line| format!("{line}\n")).collect::<String>());
     let refused = rotate("tmp/without").expect_err("logrotate works in this folder even without su");
     assert!(refused.contains("insecure permissions"), "{refused}");
 
@@ -282,34 +279,20 @@ fn logrotate_works() -> Result<(), String> {
     assert_eq!(root.read(&format!("{log}.1")), "a line\n");
     let new = root.metadata(log);
     assert_eq!((new.len(), new.uid(), new.gid()), (0, FREESWITCH, FREESWITCH));
-    Ok(())
 }
 
-fn lintian_is_content() -> Result<(), String> {
-    let packages = PACKAGES.as_ref().map_err(String::clone)?;
-    let lintian = which("lintian").ok_or("lintian is not installed")?;
-    let mut command = Command::new(lintian);
+fn has_neither_error_nor_warning((packages, _): Place) {
+    let mut command = Command::new(which("lintian").unwrap());
     command.args(["--allow-root", "--fail-on", "error,warning"]).arg(&packages.ours.file);
     let said = output_of(&mut command).unwrap_or_else(|said| panic!("{said}"));
     assert!(!said.contains("W: ") && !said.contains("E: "), "{said}");
-    Ok(())
 }
 
-fn every_crate_is_named() -> Result<(), String> {
+fn the_notice_of_every_linked_crate_is_in_the_copyright_file() {
     let mut tree = Command::new(env!("CARGO"));
-    tree.args([
-        "tree",
-        "--locked",
-        "--offline",
-        "--edges",
-        "normal,no-proc-macro",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-    ]);
-    let crates =
-        output_of(tree.current_dir(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|said| panic!("{said}"));
+    tree.args(["tree", "--locked", "--offline", "--edges", "normal,no-proc-macro"]);
+    tree.args(["--prefix", "none", "--format", "{p}"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let crates = output_of(&mut tree).unwrap_or_else(|said| panic!("{said}"));
     let crates: BTreeSet<&str> = crates
         .lines()
         .filter_map(|line| line.split(' ').next())
@@ -323,7 +306,6 @@ fn every_crate_is_named() -> Result<(), String> {
         missing.is_empty(),
         "debian/copyright has no paragraph for {missing:?}, which are linked into the module"
     );
-    Ok(())
 }
 
 /// A package's file, in the folder of all packages.
@@ -355,13 +337,15 @@ struct Packages {
 }
 
 /// Made once; or why that can't be done here.
-static PACKAGES: LazyLock<Result<Packages, String>> = LazyLock::new(|| {
+static PACKAGES: OnceLock<Result<Packages, Why>> = OnceLock::new();
+
+fn packages() -> Result<Packages, Why> {
     // SAFETY: geteuid takes nothing and always succeeds.
     if unsafe { libc::geteuid() } != 0 {
-        return Err("dpkg and chroot need root".to_owned());
+        return Err(Why::Missing("dpkg and chroot need root".to_owned()));
     }
-    for (program, package) in [("dpkg", "dpkg"), ("dh", "debhelper"), ("dpkg-gencontrol", "dpkg-dev")] {
-        which(program).ok_or(format!("{program} (Debian's package {package}) is not installed"))?;
+    for program in ["dpkg", "dh", "dpkg-gencontrol"] {
+        is_installed(program)?;
     }
     let module_is_for = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -369,13 +353,12 @@ static PACKAGES: LazyLock<Result<Packages, String>> = LazyLock::new(|| {
         other => other,
     };
     if module_is_for != architecture() {
-        return Err(format!(
-            "the module is for {module_is_for}, and this machine's dpkg is for {}",
-            architecture()
-        ));
+        let why =
+            format!("the module is for {module_is_for}, and this machine's dpkg is for {}", architecture());
+        return Err(Why::OtherHost(why));
     }
     Ok(Packages::make())
-});
+}
 
 impl Packages {
     fn make() -> Packages {
@@ -493,11 +476,6 @@ impl Packages {
         fs::remove_dir_all(path.join("var")).unwrap();
         output_of(Command::new("cp").arg("-a").arg(self.template().join("var")).arg(&path)).unwrap();
         Root { path }
-    }
-
-    /// A `static` is never dropped.
-    fn clean_up(&self) {
-        let _ = fs::remove_dir_all(self.folder.path());
     }
 }
 

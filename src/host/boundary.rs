@@ -1,20 +1,23 @@
 //! Where panics stop.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 
-use super::log;
-use crate::journal::Say;
+use super::log::{self, Level};
 
 #[cfg(panic = "abort")]
 compile_error!("a panic must unwind to the boundary: with panic = \"abort\" it would take the switch down");
 
-/// Runs what the host has called; after a panic, gives `failed` and says so in the host's log.
+/// Runs what the host has called; after a panic, gives `failed`.
 pub fn guard<T>(what: &str, failed: T, body: impl FnOnce() -> T) -> T {
-    // Whatever a panic leaves half done is behind locks that do not poison, and is only counts and lines.
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let why = panic.downcast_ref::<String>().map(String::as_str);
-        let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        log::say(Say::Error, &format!("mod_fail2ban: {what} failed, please report this: {why}"));
+    // Whatever a panic leaves half done is behind locks whose poison is ignored, and is only counts and lines.
+    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        log::say(Level::Error, &format!("mod_fail2ban: {what} failed, please report this"));
         failed
     })
+}
+
+/// Has panics told in the host's log, with their place. The standard library's own hook asks for the name of
+/// the thread, which would leave a thread-local destructor on the host's.
+pub fn report_panics() {
+    panic::set_hook(Box::new(|panic| log::say(Level::Error, &format!("mod_fail2ban: {panic}"))));
 }

@@ -1,11 +1,11 @@
 //! FreeSWITCH's configuration, as FreeSWITCH itself reads it.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 
-use super::c_string;
+use super::{bytes, c_string};
 use crate::sys;
 
 /// The text of a `<configuration>` element, with the host's variables and includes in their place; `None` if
@@ -50,13 +50,19 @@ pub fn reload() -> Result<(), String> {
 /// The folder of the host's logs.
 pub fn log_dir() -> PathBuf {
     // SAFETY: the host sets its folders before it loads modules, and does not change them.
-    let dir = unsafe { sys::SWITCH_GLOBAL_dirs.log_dir };
-    if dir.is_null() {
-        return PathBuf::from(".");
-    }
-    // SAFETY: it is a C string that lives as long as the host.
-    let dir = unsafe { CStr::from_ptr(dir) };
-    PathBuf::from(OsStr::from_bytes(dir.to_bytes()))
+    folder(unsafe { sys::SWITCH_GLOBAL_dirs.log_dir })
+}
+
+/// The folder of the host's databases.
+pub fn db_dir() -> PathBuf {
+    // SAFETY: as above.
+    folder(unsafe { sys::SWITCH_GLOBAL_dirs.db_dir })
+}
+
+fn folder(path: *const c_char) -> PathBuf {
+    // SAFETY: a C string that lives as long as the host, or null.
+    let path = unsafe { bytes(path) }.unwrap_or(b".");
+    PathBuf::from(OsStr::from_bytes(path))
 }
 
 /// Whether one of the host's network lists allows an address; a list that the host does not have allows none.

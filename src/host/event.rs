@@ -1,12 +1,15 @@
 //! Events: reading one, and being bound to them.
 
-use std::ffi::{CStr, c_char};
-use std::ptr::{self, NonNull};
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
 
-use once_cell::sync::OnceCell;
+use once_cell::race::OnceBool;
 
-use super::{boundary, c_string};
-use crate::signal::{self, Headers, Texts};
+use super::upward::{self, Target};
+use super::{boundary, bytes, c_string};
+use crate::headers::{self, Headers};
+use crate::signal::Texts;
 use crate::sys;
 
 /// An event while it is delivered.
@@ -19,22 +22,58 @@ pub struct Event<'a> {
 pub enum Topic {
     /// CUSTOM events of one subclass.
     Subclass(&'static str),
+    /// An event of the host's own.
+    Core(CoreEvent),
+}
+
+/// Events of the host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreEvent {
     /// A signal that the host has caught.
     Trap,
     /// The host has read its XML again.
     ReloadXml,
+    /// Someone has subscribed to someone's presence or dialogs.
+    PresenceProbe,
+    /// Someone has subscribed to his waiting messages.
+    MessageQuery,
+    /// A phone has subscribed to its features (as-feature-event).
+    PhoneFeatureSubscribe,
+    /// Someone has subscribed to a conference.
+    ConferenceDataQuery,
+    /// A MESSAGE was taken.
+    Message,
+}
+
+impl CoreEvent {
+    const ALL: [(CoreEvent, sys::switch_event_types_t); 7] = [
+        (CoreEvent::Trap, sys::SWITCH_EVENT_TRAP),
+        (CoreEvent::ReloadXml, sys::SWITCH_EVENT_RELOADXML),
+        (CoreEvent::PresenceProbe, sys::SWITCH_EVENT_PRESENCE_PROBE),
+        (CoreEvent::MessageQuery, sys::SWITCH_EVENT_MESSAGE_QUERY),
+        (CoreEvent::PhoneFeatureSubscribe, sys::SWITCH_EVENT_PHONE_FEATURE_SUBSCRIBE),
+        (CoreEvent::ConferenceDataQuery, sys::SWITCH_EVENT_CONFERENCE_DATA_QUERY),
+        (CoreEvent::Message, sys::SWITCH_EVENT_MESSAGE),
+    ];
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A CUSTOM event of this subclass.
+    Custom(&'a [u8]),
+    /// An event of the host's own.
+    Core(CoreEvent),
 }
 
 impl<'a> Event<'a> {
     /// What the event is about, as far as the module knows.
-    pub fn id(&self) -> sys::switch_event_types_t {
-        self.raw.event_id
-    }
-
-    /// The subclass of a CUSTOM event.
-    pub fn subclass(&self) -> Option<&'a [u8]> {
-        // SAFETY: *delivery*; it is a C string or null.
-        unsafe { text(self.raw.subclass_name) }
+    pub fn kind(&self) -> Option<Kind<'a>> {
+        if self.raw.event_id == sys::SWITCH_EVENT_CUSTOM {
+            // SAFETY: *delivery*; it is a C string or null.
+            return unsafe { bytes(self.raw.subclass_name) }.map(Kind::Custom);
+        }
+        CoreEvent::ALL.iter().find(|(_, id)| *id == self.raw.event_id).map(|(event, _)| Kind::Core(*event))
     }
 
     /// Looks these headers up, in one walk. As in the host, upper and lower case are the same, and the first
@@ -55,14 +94,14 @@ impl<'a> Event<'a> {
                     return false;
                 }
                 // SAFETY: *delivery*; it is a C string or null.
-                let name = unsafe { text(header.name) }.unwrap_or_default();
+                let name = unsafe { bytes(header.name) }.unwrap_or_default();
                 name == wanted.name.as_bytes() || name.eq_ignore_ascii_case(wanted.name.as_bytes())
             });
             let Some(found) = found else { continue };
             let slot: &mut Option<&'a [u8]> = &mut texts[found.field as usize];
             if slot.is_none() {
                 // SAFETY: *delivery*; it is a C string or null.
-                *slot = unsafe { text(header.value) };
+                *slot = unsafe { bytes(header.value) };
                 missing -= 1;
                 if missing == 0 {
                     break;
@@ -74,46 +113,48 @@ impl<'a> Event<'a> {
     /// Whether the hashes that the host keeps beside the names are those that we expect: if so, they spare us
     /// to read the names. Found out once, from the first header that has one.
     fn is_hashed(&self) -> bool {
-        static HASHED: OnceCell<bool> = OnceCell::new();
+        static HASHED: OnceBool = OnceBool::new();
         if let Some(hashed) = HASHED.get() {
-            return *hashed;
+            return hashed;
         }
         let mut next = self.raw.headers;
         // SAFETY: *delivery*; the list ends in null.
         while let Some(header) = unsafe { next.as_ref() } {
             next = header.next;
             // SAFETY: *delivery*; it is a C string or null.
-            if let (1.., Some(name)) = (header.hash, unsafe { text(header.name) }) {
-                return *HASHED.get_or_init(|| signal::hash(name) == header.hash);
+            if let (1.., Some(name)) = (header.hash, unsafe { bytes(header.name) }) {
+                return HASHED.get_or_init(|| headers::hash(name) == header.hash);
             }
         }
         false
     }
-}
 
-/// # Safety
-/// `string` must be null or point to a C string that lives for `'a`.
-unsafe fn text<'a>(string: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: as the caller has promised.
-    NonNull::new(string.cast_mut()).map(|string| unsafe { CStr::from_ptr(string.as_ptr()) }.to_bytes())
+    /// The parameters of a look-up, which the host keeps in an event.
+    pub(super) fn from_params(raw: &'a sys::switch_event_t) -> Event<'a> {
+        Event { raw }
+    }
 }
 
 /// A binding that lasts until it is dropped.
 pub struct EventBinding {
     node: *mut sys::switch_event_node_t,
     topic: Topic,
+    /// The host passes its address to the handler, so it has to live as long as the binding.
+    _target: Arc<Target>,
 }
 
 // SAFETY: the node is the host's, which locks its list of bindings.
 unsafe impl Send for EventBinding {}
 
 impl EventBinding {
-    /// Has the host deliver what `topic` says.
-    pub fn bind(topic: Topic) -> Result<EventBinding, String> {
+    /// Has the host deliver to `target` what `topic` says. Waits until no event is being delivered.
+    pub fn bind(topic: Topic, target: &Arc<Target>) -> Result<EventBinding, String> {
         let (event, subclass) = match topic {
             Topic::Subclass(name) => (sys::SWITCH_EVENT_CUSTOM, Some(c_string(name))),
-            Topic::Trap => (sys::SWITCH_EVENT_TRAP, None),
-            Topic::ReloadXml => (sys::SWITCH_EVENT_RELOADXML, None),
+            Topic::Core(wanted) => {
+                let found = CoreEvent::ALL.iter().find(|(event, _)| *event == wanted);
+                (found.map_or(sys::SWITCH_EVENT_CUSTOM, |(_, id)| *id), None)
+            }
         };
         let subclass = subclass.as_ref().map_or(ptr::null(), |name| name.as_ptr());
         let mut node = ptr::null_mut();
@@ -124,12 +165,12 @@ impl EventBinding {
                 event,
                 subclass,
                 Some(on_event),
-                ptr::null_mut(),
+                Arc::as_ptr(target).cast::<c_void>().cast_mut(),
                 &mut node,
             )
         };
         match status {
-            sys::SWITCH_STATUS_SUCCESS => Ok(EventBinding { node, topic }),
+            sys::SWITCH_STATUS_SUCCESS => Ok(EventBinding { node, topic, _target: Arc::clone(target) }),
             status => Err(format!("FreeSWITCH does not let {topic:?} be bound: status {status}")),
         }
     }
@@ -149,7 +190,9 @@ impl Drop for EventBinding {
 
 unsafe extern "C" fn on_event(event: *mut sys::switch_event_t) {
     // SAFETY: *delivery*; the host passes an event that lives for the call, or none.
-    if let Some(raw) = unsafe { event.as_ref() } {
-        boundary::guard("the event handler", (), || crate::event_handler(&Event { raw }));
+    let Some(raw) = (unsafe { event.as_ref() }) else { return };
+    // SAFETY: the address that the binding gave, whose target lives until it is unbound (*unbinding*).
+    if let Some(target) = unsafe { raw.bind_user_data.cast::<Target>().as_ref() } {
+        boundary::guard("the event handler", (), || upward::on_event(target, &Event { raw }));
     }
 }

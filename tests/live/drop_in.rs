@@ -1,10 +1,18 @@
 //! The lines are the C module's.
 
-use std::path::PathBuf;
-
-use super::network::Family::V4;
+use super::fail2ban::network::Family::V4;
 use super::sipp::Calls;
 use super::site::{OFFSET, Site};
+use super::suite::{Suite, needs};
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    let needs = [needs::free_switch, needs::network, needs::sipp];
+    suite.add_in("drop_in", &needs, tests![good_and_bad_registrations_and_calls_give_the_c_modules_lines]);
+    let needs = [needs::free_switch, needs::network, needs::sipp, needs::c_module];
+    suite.add_in("drop_in", &needs, tests![the_lines_are_those_of_the_c_module]);
+}
 
 /// What the traffic gives, times aside; `{ip}` is the attacker's address. Registrations and calls alike: a
 /// line for credentials, and one more where they are wrong; a call that was challenged and never heard of
@@ -58,9 +66,8 @@ fn timeless(line: &str) -> &str {
     line.rsplit_once('[').unwrap_or_else(|| panic!("no time in {line:?}")).0
 }
 
-#[test]
 fn good_and_bad_registrations_and_calls_give_the_c_modules_lines() {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     let lines = traffic(&site);
     let timeless_lines: Vec<_> = lines.iter().map(|line| timeless(line)).collect();
     let ip = site.attacker(V4).to_string();
@@ -68,9 +75,10 @@ fn good_and_bad_registrations_and_calls_give_the_c_modules_lines() {
     for line in &lines {
         assert!(line.ends_with(&format!("{OFFSET}]")), "{line}");
     }
-    let Some(c_module) = std::env::var_os("C_MODULE_SO").map(PathBuf::from) else { return };
-    let Some(site) = Site::with_module(&c_module, "") else { return };
-    let c_lines = traffic(&site);
-    assert_eq!(timeless_lines, c_lines.iter().map(|line| timeless(line)).collect::<Vec<_>>());
-    println!("{} lines, the same as {}", c_lines.len(), c_module.display());
+}
+
+fn the_lines_are_those_of_the_c_module() {
+    let lines =
+        |site: &Site| -> Vec<String> { traffic(site).iter().map(|line| timeless(line).to_owned()).collect() };
+    assert_eq!(lines(&Site::start("")), lines(&Site::with_module(&needs::c_module_path(), "")));
 }

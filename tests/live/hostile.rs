@@ -5,9 +5,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::fail2ban;
-use super::network::Family::{self, V4, V6};
+use super::fail2ban::network::Family::{self, V4, V6};
+use super::fail2ban::{self, Fail2ban};
 use super::site::{OFFSET, Site};
+use super::suite::{Suite, needs};
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    let needs = [needs::free_switch, needs::network];
+    suite.add_in("hostile", &needs, tests![hostile_names_leave_json_lines_json]);
+    for (release, get) in fail2ban::ALL {
+        suite.add_with(
+            &needs,
+            &format!("hostile::{release}"),
+            get,
+            tests![
+                a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_classic,
+                a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_dated,
+            ],
+        );
+    }
+}
 
 fn names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
@@ -83,7 +102,7 @@ fn now() -> i64 {
 }
 
 /// Fails once with each name, and has fail2ban find what it should.
-fn attack(site: &Site, format: &str, family: Family) {
+fn attack(fail2ban: &Fail2ban, site: &Site, format: &str, family: Family) {
     let mut caller = site.caller(family);
     let began = now();
     let mut refused = Vec::new();
@@ -91,7 +110,7 @@ fn attack(site: &Site, format: &str, family: Family) {
         match caller.fail(&name) {
             Some(403) => refused.push(name),
             // Sofia can't make a name of it: there is no attempt, and must be no line.
-            Some(400..500) | None => println!("not taken by sofia: {}", name.escape_ascii()),
+            Some(400..500) | None => {}
             Some(status) => panic!("{status}: {}", name.escape_ascii()),
         }
     }
@@ -108,34 +127,27 @@ fn attack(site: &Site, format: &str, family: Family) {
         let wish = is_failure.then(|| json!({ "ip": ip, "time": time as f64 / 1e6 }));
         let _ = writeln!(expected, "{}", json!(wish));
     }
-    for (line, name) in lines.iter().skip(1).step_by(2).zip(&refused) {
+    for line in lines {
         assert!(!line.chars().any(char::is_control), "{line:?}");
-        println!("{} -> {line}", name.escape_ascii());
     }
     let wishes = site.path("expected");
     std::fs::write(&wishes, expected).expect("the expectations");
-    for fail2ban in fail2ban::all() {
-        let [log, wishes] = [site.log_file(), wishes.clone()].map(|path| path.display().to_string());
-        let said = fail2ban.check_filter(&["batch", &log, &wishes]);
-        println!("{}", said.unwrap_or_else(|why| panic!("{fail2ban}: {why}")));
-    }
+    let [log, wishes] = [site.log_file(), wishes].map(|path| path.display().to_string());
+    fail2ban.check_filter(&["batch", &log, &wishes]).unwrap_or_else(|why| panic!("{fail2ban}: {why}"));
 }
 
-#[test]
-fn a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_classic() {
-    let Some(site) = Site::start("") else { return };
-    attack(&site, "classic", V4);
+fn a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_classic(fail2ban: &'static Fail2ban) {
+    let site = Site::start("");
+    attack(fail2ban, &site, "classic", V4);
 }
 
-#[test]
-fn a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_dated() {
-    let Some(site) = Site::start("<param name=\"format\" value=\"dated\"/>") else { return };
-    attack(&site, "dated", V6);
+fn a_failure_is_one_line_and_fail2ban_finds_the_true_address_once_in_dated(fail2ban: &'static Fail2ban) {
+    let site = Site::start("<param name=\"format\" value=\"dated\"/>");
+    attack(fail2ban, &site, "dated", V6);
 }
 
-#[test]
 fn hostile_names_leave_json_lines_json() {
-    let Some(site) = Site::start("<param name=\"format\" value=\"json\"/>") else { return };
+    let site = Site::start("<param name=\"format\" value=\"json\"/>");
     let mut caller = site.caller(V4);
     let refused = names().iter().filter(|name| caller.fail(name) == Some(403)).count();
     for line in site.wait_for_lines(2 * refused) {

@@ -1,16 +1,33 @@
 //! Loading and unloading, before sofia and after it, however often.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::common::{self, configuration};
-use super::network::Family::V4;
+use super::fail2ban::network::Family::V4;
 use super::site::Site;
+use super::suite::{Suite, needs};
+use super::support::{self, configuration};
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    suite.add_in(
+        "loading",
+        &[needs::free_switch, needs::network],
+        tests![
+            it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order,
+            verto_can_be_reloaded_while_its_logins_are_listened_to,
+            loading_and_unloading_grows_neither_threads_nor_descriptors,
+        ],
+    );
+    let needs = [needs::free_switch, needs::network, needs::c_module];
+    suite.add_in("loading", &needs, tests![loading_and_unloading_takes_no_more_memory_than_the_c_module]);
+}
 
 /// A failed registration gives its line, and no other comes.
 fn assert_it_listens(site: &Site, user: &str) {
     let lines = || site.log_text().matches(&format!("A registration failed user[{user}]")).count();
     assert_eq!(site.caller(V4).fail(user.as_bytes()), Some(403));
-    common::wait_until(&format!("the line of {user}"), || lines() > 0);
+    support::wait_until(&format!("the line of {user}"), || lines() > 0);
     assert_eq!(lines(), 1, "{}", site.log_text());
 }
 
@@ -18,9 +35,8 @@ fn assert_ok(answer: &str) {
     assert!(answer.contains("+OK") && !answer.contains("-ERR"), "{answer}");
 }
 
-#[test]
 fn it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order() {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     let log = site.host_log();
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text} is not in the log"));
     assert!(at("Successfully Loaded [mod_fail2ban]") < at("Successfully Loaded [mod_sofia]"));
@@ -56,19 +72,19 @@ fn it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order() {
     assert!(!log.contains("Couldn't register subclass"), "sofia could not load");
 }
 
-#[test]
 fn verto_can_be_reloaded_while_its_logins_are_listened_to() {
-    let Some(site) = Site::start("<param name=\"events\" value=\"verto_login_failure\"/>") else { return };
+    let site = Site::start("<param name=\"events\" value=\"verto_login_failure\"/>");
     for _ in 0..2 {
         assert_ok(&site.cli("reload mod_verto"));
     }
     assert!(!site.host_log().contains("Couldn't register subclass"), "Verto could not load");
 }
 
-/// Loads and unloads `cycles` times; how threads, descriptors and memory (KiB) have grown since the tenth.
-fn growth(module: &Path, cycles: usize) -> Option<[isize; 3]> {
-    let site = Site::without_module(module, Some(&configuration("")))?;
-    let figures = || [site.count("task"), site.count("fd"), site.memory()].map(usize::cast_signed);
+/// Loads and unloads often; how threads, descriptors and memory (KiB) have grown since the tenth.
+fn growth(module: &Path) -> [isize; 3] {
+    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let site = Site::without_module(module, Some(&configuration("")));
+    let figures = || site.figures().map(usize::cast_signed);
     let mut before = figures();
     for number in 0..cycles {
         if number == 10 {
@@ -81,19 +97,18 @@ fn growth(module: &Path, cycles: usize) -> Option<[isize; 3]> {
     let after = figures();
     assert_ok(&site.cli("load mod_fail2ban"));
     assert_it_listens(&site, "still");
-    Some(std::array::from_fn(|at| after[at] - before[at]))
+    std::array::from_fn(|at| after[at] - before[at])
 }
 
 /// As often as `CYCLES` says.
-#[test]
-fn loading_and_unloading_grows_neither_threads_nor_descriptors_and_no_more_memory_than_the_c_module() {
-    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    let Some([threads, descriptors, memory]) = growth(&common::module_path(), cycles) else { return };
-    println!("{cycles} cycles: {threads} threads, {descriptors} descriptors, {memory} KiB more");
+fn loading_and_unloading_grows_neither_threads_nor_descriptors() {
+    let [threads, descriptors, _] = growth(&support::module_path());
     assert!(threads <= 0 && descriptors <= 0, "{threads} threads and {descriptors} descriptors more");
-    let Some(c_module) = std::env::var_os("C_MODULE_SO").map(PathBuf::from) else { return };
-    let Some([c_threads, c_descriptors, c_memory]) = growth(&c_module, cycles) else { return };
-    println!("the C module: {c_threads} threads, {c_descriptors} descriptors, {c_memory} KiB more");
+}
+
+fn loading_and_unloading_takes_no_more_memory_than_the_c_module() {
+    let ([_, _, memory], [_, _, c_memory]) =
+        (growth(&support::module_path()), growth(&needs::c_module_path()));
     // Memory is counted in pages, and FreeSWITCH's own threads take some meanwhile.
     assert!(memory <= c_memory + 1024, "{memory} KiB more, the C module {c_memory}");
 }

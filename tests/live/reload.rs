@@ -5,9 +5,24 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::common::{configuration, wait_until};
-use super::network::Family::V4;
+use super::fail2ban::network::Family::V4;
 use super::site::Site;
+use super::suite::{Suite, needs};
+use super::support::{configuration, wait_until};
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    suite.add_in(
+        "reload",
+        &[needs::free_switch, needs::network],
+        tests![
+            a_hundred_changes_of_settings_under_attack_lose_and_double_nothing,
+            fail2ban_reload_applies_a_changed_file_by_itself,
+            a_bad_file_changes_nothing_and_fail2ban_reload_says_why
+        ],
+    );
+}
 
 const CHANGES: usize = 100;
 
@@ -25,9 +40,8 @@ fn failed(line: &str) -> Option<&str> {
     }
 }
 
-#[test]
 fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     let over = AtomicBool::new(false);
     let attacks = thread::scope(|scope| {
         let attack = scope.spawn(|| {
@@ -55,34 +69,39 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
         over.store(true, Ordering::Relaxed);
         attack.join().expect("the attack went on to the end")
     });
+    // Sofia answers before the event of it is delivered.
+    wait_until("the last line", || users(&site).values().sum::<usize>() >= attacks);
     site.cli("unload mod_fail2ban");
-    let mut lines = BTreeMap::new();
-    for entry in fs::read_dir(site.path("log")).expect("a folder").flatten() {
-        if entry.file_name().to_string_lossy().starts_with("fail2ban") {
-            for user in fs::read_to_string(entry.path()).expect("a log").lines().filter_map(failed) {
-                *lines.entry(user.to_owned()).or_insert(0) += 1;
-            }
-        }
-    }
-    println!("{attacks} failed registrations during {CHANGES} changes");
+    let lines = users(&site);
     assert!(attacks > CHANGES);
     assert_eq!(lines.len(), attacks, "some are lost");
     assert!(lines.values().all(|count| *count == 1), "some are doubled");
 }
 
+/// How many lines each user has in all of the logs.
+fn users(site: &Site) -> BTreeMap<String, usize> {
+    let mut users = BTreeMap::new();
+    for entry in fs::read_dir(site.path("log")).expect("a folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("fail2ban") {
+            for user in fs::read_to_string(entry.path()).expect("a log").lines().filter_map(failed) {
+                *users.entry(user.to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    users
+}
+
 /// The file is on disk, FreeSWITCH has not been told to read it.
-#[test]
 fn fail2ban_reload_applies_a_changed_file_by_itself() {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     site.write_config(&configuration("<param name=\"format\" value=\"dated\"/>"));
     let answer = site.cli("fail2ban reload");
     assert!(answer.starts_with("+OK"), "{answer}");
     assert_eq!(site.status()["settings"]["format"], "dated");
 }
 
-#[test]
 fn a_bad_file_changes_nothing_and_fail2ban_reload_says_why() {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     site.write_config(&configuration("<param name=\"format\" value=\"yaml\"/>"));
     site.cli("reloadxml");
     let answer = site.cli("fail2ban reload");

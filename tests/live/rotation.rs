@@ -3,9 +3,25 @@
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 
-use super::common::wait_until;
-use super::network::Family::V4;
+use super::fail2ban::network::Family::V4;
 use super::site::Site;
+use super::suite::{Suite, needs};
+use super::support::wait_until;
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    suite.add_in(
+        "rotation",
+        &[needs::free_switch, needs::network],
+        tests![
+            a_renamed_log_is_followed_by_a_new_one,
+            a_renamed_log_is_followed_by_a_new_one_after_sighup,
+            a_deleted_log_is_followed_by_a_new_one,
+            a_truncated_log_begins_anew
+        ],
+    );
+}
 
 const OLD: &str = "log/fail2ban.log.1";
 
@@ -29,7 +45,7 @@ fn expected(first: usize) -> Vec<String> {
 
 /// The first ten are in the old file if it is kept, the others in the log.
 fn rotated(kept: bool, rotate: impl Fn(&Site)) {
-    let Some(site) = Site::start("") else { return };
+    let site = Site::start("");
     ten_failures(&site, 0);
     wait_until("the lines before", || users(site.log_file()).len() == 10);
     rotate(&site);
@@ -44,12 +60,10 @@ fn rename(site: &Site) {
     fs::rename(site.log_file(), site.path(OLD)).expect("there is a log");
 }
 
-#[test]
 fn a_renamed_log_is_followed_by_a_new_one() {
     rotated(true, rename);
 }
 
-#[test]
 fn a_renamed_log_is_followed_by_a_new_one_after_sighup() {
     rotated(true, |site| {
         rename(site);
@@ -58,12 +72,10 @@ fn a_renamed_log_is_followed_by_a_new_one_after_sighup() {
     });
 }
 
-#[test]
 fn a_deleted_log_is_followed_by_a_new_one() {
     rotated(false, |site| fs::remove_file(site.log_file()).expect("there is a log"));
 }
 
-#[test]
 fn a_truncated_log_begins_anew() {
     rotated(true, |site| {
         fs::copy(site.log_file(), site.path(OLD)).expect("there is a log");

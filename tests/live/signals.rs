@@ -3,13 +3,30 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use super::common::{configuration, wait_until};
 use super::configuration::{EVENT_SOCKET, GUARDED_SIP, VERTO};
-use super::network::Family::{self, V4, V6};
+use super::fail2ban::network::Family::{self, V4, V6};
 use super::sip::Caller;
 use super::sipp::Calls;
 use super::site::Site;
+use super::suite::{Suite, needs};
+use super::support::{configuration, wait_until};
 use super::verto;
+use crate::tests;
+
+/// Adds the tests of this file, by names that begin with the file's.
+pub fn add_to(suite: &mut Suite) {
+    suite.add_in(
+        "signals",
+        &[needs::free_switch, needs::network, needs::sipp],
+        tests![
+            failed_verto_logins_are_signals_and_good_ones_are_not,
+            only_a_challenge_that_is_never_answered_is_logged,
+            every_challenge_is_logged_where_one_asks_for_it,
+            what_an_acl_turns_away_is_logged_with_its_true_address,
+            attacks_from_a_trusted_address_are_counted_and_not_logged
+        ],
+    );
+}
 
 const FORMATS: [&str; 3] = ["classic", "dated", "json"];
 
@@ -54,10 +71,9 @@ fn change_settings(site: &Site, settings: &[(&str, &str)]) {
     wait_until("the new log", || site.log_file().exists());
 }
 
-#[test]
 fn failed_verto_logins_are_signals_and_good_ones_are_not() {
     let events = ("events", "verto_login_failure");
-    let Some(site) = Site::start(&params(&[events, ("format", "classic")])) else { return };
+    let site = Site::start(&params(&[events, ("format", "classic")]));
     for format in FORMATS {
         change_settings(&site, &[events, ("format", format)]);
         for family in [V4, V6] {
@@ -88,10 +104,9 @@ fn failed_verto_logins_are_signals_and_good_ones_are_not() {
     }
 }
 
-#[test]
 fn only_a_challenge_that_is_never_answered_is_logged() {
     let settings = [("events", "challenge_unanswered"), ("challenge-timeout", "2")];
-    let Some(site) = Site::start(&params(&settings)) else { return };
+    let site = Site::start(&params(&settings));
     for format in FORMATS {
         change_settings(&site, &[settings[0], settings[1], ("format", format)]);
         for family in [V4, V6] {
@@ -129,9 +144,8 @@ fn only_a_challenge_that_is_never_answered_is_logged() {
     }
 }
 
-#[test]
 fn every_challenge_is_logged_where_one_asks_for_it() {
-    let Some(site) = Site::start(&params(&[("events", "challenge")])) else { return };
+    let site = Site::start(&params(&[("events", "challenge")]));
     let mut caller = site.caller(V4);
     for _ in 0..10 {
         assert_eq!(caller.knock(b"silent"), Some(401));
@@ -152,10 +166,9 @@ fn is_turned_away(site: &Site) -> bool {
     said.contains("Access Denied")
 }
 
-#[test]
 fn what_an_acl_turns_away_is_logged_with_its_true_address() {
     let events = ("events", "acl_reject");
-    let Some(site) = Site::start(&params(&[events])) else { return };
+    let site = Site::start(&params(&[events]));
     for format in FORMATS {
         change_settings(&site, &[events, ("format", format)]);
         let mut expected = Vec::new();
@@ -189,11 +202,10 @@ fn what_an_acl_turns_away_is_logged_with_its_true_address() {
     }
 }
 
-#[test]
 fn attacks_from_a_trusted_address_are_counted_and_not_logged() {
     let events = ("events", "register_attempt,register_failure,verto_login_failure,acl_reject");
     let trusted = ("trusted-acl", "bystanders");
-    let Some(site) = Site::start(&params(&[events, trusted])) else { return };
+    let site = Site::start(&params(&[events, trusted]));
     let attack = |family: Family, peer| {
         assert_eq!(Caller::new(peer, site.sip(family)).fail(b"1000"), Some(403));
         assert_eq!(Caller::new(peer, site.port(family, GUARDED_SIP)).knock(b"1000"), Some(403));

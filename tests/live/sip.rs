@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::network::Peer;
+use super::fail2ban::network::Peer;
 
 /// Far longer than an answer takes that comes at all.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +18,11 @@ pub struct Caller {
 impl Caller {
     /// From one of the machines to a profile of the server's.
     pub fn new(peer: &Peer, server: SocketAddr) -> Caller {
-        let family = if server.is_ipv4() { super::network::Family::V4 } else { super::network::Family::V6 };
+        let family = if server.is_ipv4() {
+            super::fail2ban::network::Family::V4
+        } else {
+            super::fail2ban::network::Family::V6
+        };
         let socket = peer.namespace.run(|| {
             let socket = UdpSocket::bind((peer.address(family), 0)).expect("a socket");
             socket.connect(server).expect("a route");

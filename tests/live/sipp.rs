@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use super::fail2ban::network::{Family, Peer, Transport};
 use super::fail2ban::output_of;
-use super::network::{Family, Peer, Transport};
 
 /// What the calls of a run have in common.
 #[derive(Clone, Copy)]

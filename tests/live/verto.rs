@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::network::Peer;
+use super::fail2ban::network::Peer;
 
 /// Logs in over a WebSocket; whether it was let in.
 pub fn login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> bool {

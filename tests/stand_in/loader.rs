@@ -1,12 +1,15 @@
 //! Loads, calls and unloads the module as FreeSWITCH's loader does.
 
 use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Arc;
 
 use crate::sys;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use parking_lot::{Mutex, RwLock};
 
+use crate::host::call::Call;
 use crate::host::interface::Pool;
 use crate::host::log;
 
@@ -14,10 +17,12 @@ const TABLE: &CStr = c"mod_fail2ban_module_interface";
 
 type Table = sys::switch_loadable_module_function_table_t;
 
-/// The place for one module.
+/// The place for one module. Requests may come from several threads at once, and exclude each other as the
+/// core's do.
 pub struct Loader {
     path: PathBuf,
-    module: Option<Module>,
+    /// Held through a load.
+    module: Mutex<Option<Arc<Module>>>,
 }
 
 struct Module {
@@ -27,65 +32,63 @@ struct Module {
     interface: *mut sys::switch_loadable_module_interface_t,
     shutdown: sys::switch_module_shutdown_t,
     may_be_unloaded: bool,
+    /// Held for reading by whoever runs a command or an application of the module's.
+    in_use: RwLock<()>,
 }
+
+// SAFETY: what the pointers point to is in the pool, and nobody changes it once the module is loaded.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
 
 impl Loader {
     /// A loader for the module in this file.
     pub fn new(path: PathBuf) -> Loader {
-        Loader { path, module: None }
+        Loader { path, module: Mutex::new(None) }
     }
 
-    /// `load mod_fail2ban`. When it fails, the module's code is gone at once.
-    pub fn load(&mut self) -> Result<(), String> {
-        if self.module.is_some() {
+    /// `load mod_fail2ban`, from another file than usual if one is told. When it fails, the module's code is
+    /// gone at once.
+    pub fn load(&self, path: Option<&Path>) -> Result<(), String> {
+        let path = path.unwrap_or(&self.path);
+        let mut module = self.module.lock();
+        if module.is_some() {
             return Err("Module already loaded".into());
         }
-        let loaded = self.open();
+        let loaded = open(path);
         match &loaded {
             Ok(_) => note(sys::SWITCH_LOG_CONSOLE, "Successfully Loaded [mod_fail2ban]"),
-            Err(error) => note(
-                sys::SWITCH_LOG_CRIT,
-                &format!("Error Loading module {}\n**{error}**", self.path.display()),
-            ),
+            Err(error) => {
+                note(sys::SWITCH_LOG_CRIT, &format!("Error Loading module {}\n**{error}**", path.display()))
+            }
         }
-        self.module = Some(loaded?);
+        *module = Some(Arc::new(loaded?));
         Ok(())
     }
 
-    fn open(&self) -> Result<Module, String> {
-        // SAFETY: loading runs the module's initialisers, and a module is trusted as much as the host itself.
-        let library = unsafe { Library::open(Some(&self.path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| error.to_string())?;
-        // SAFETY: a module has a table under this name; it stays in place as long as the library.
-        let table = unsafe { library.get::<*const Table>(TABLE.to_bytes_with_nul()) }
-            .map_err(|error| error.to_string())?;
-        // SAFETY: as above.
-        let table = unsafe { table.read() };
-        if table.switch_api_version != sys::SWITCH_API_VERSION.cast_signed() {
-            return Err("Trying to load an out of date module, please rebuild the module.".into());
-        }
-        let load = table.load.ok_or("Cannot locate symbol 'switch_module_load'")?;
-        let mut pool = Box::<Pool>::default();
-        let mut interface = ptr::null_mut();
-        // SAFETY: the loader's contract: a place for the interface, and a pool that outlives the module.
-        let status = unsafe { load(&raw mut interface, (&raw mut *pool).cast()) };
-        if !matches!(status, sys::SWITCH_STATUS_SUCCESS | sys::SWITCH_STATUS_NOUNLOAD) {
-            drop(library);
-            return Err("Module load routine returned an error".into());
-        }
-        if interface.is_null() {
-            return Err("Module failed to initialize its module_interface. Is this a valid module?".into());
-        }
-        let may_be_unloaded = status == sys::SWITCH_STATUS_SUCCESS;
-        Ok(Module { library, pool, interface, shutdown: table.shutdown, may_be_unloaded })
-    }
-
-    /// `unload mod_fail2ban`. A module that answers NOUNLOAD has its code left in place.
-    pub fn unload(&mut self) -> Result<(), String> {
-        let module = self.module.take_if(|module| module.may_be_unloaded).ok_or(match self.module {
+    /// `unload mod_fail2ban`. While one of its commands or applications runs it is refused. A module that
+    /// answers NOUNLOAD has its code left in place.
+    pub fn unload(&self) -> Result<(), String> {
+        let mut place = self.module.lock();
+        let module = place.take_if(|module| module.may_be_unloaded).ok_or(match *place {
             Some(_) => "Module is not unloadable",
             None => "No such module!",
         })?;
+        // As in the core, others may load and unload from here on.
+        drop(place);
+        if module.in_use.try_write().is_none() {
+            *self.module.lock() = Some(module);
+            return Err("Module in use.".into());
+        }
+        // Whoever was about to run a command has found that it is gone.
+        let mut shared = module;
+        let module = loop {
+            match Arc::try_unwrap(shared) {
+                Ok(module) => break module,
+                Err(still_shared) => shared = still_shared,
+            }
+            std::thread::yield_now();
+        };
         note(sys::SWITCH_LOG_CONSOLE, "Stopping: mod_fail2ban");
         // SAFETY: called once, after a `load` that succeeded.
         let status = module.shutdown.map(|shutdown| unsafe { shutdown() });
@@ -105,7 +108,9 @@ impl Loader {
         let line = line.to_bytes().trim_ascii();
         let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
         let (name, arguments) = (&line[..end], line[end..].trim_ascii());
-        let function = self.module.as_ref()?.command(name)?;
+        let module = self.module.lock().clone()?;
+        let _in_use = module.in_use.try_read()?;
+        let function = module.command(name)?;
         // As in the core, a command without arguments gets NULL.
         let arguments = (!arguments.is_empty()).then(|| CString::new(arguments).expect("part of a C string"));
         let arguments = arguments.as_deref().map_or(ptr::null(), CStr::as_ptr);
@@ -121,6 +126,52 @@ impl Loader {
         unsafe { function(arguments, ptr::null_mut(), &raw mut stream) };
         Some(written)
     }
+
+    /// Runs an application of the module's on a call; `None` if it has no such application.
+    pub fn execute(&self, name: &CStr, data: &CStr, call: &mut Call) -> Option<()> {
+        let module = self.module.lock().clone()?;
+        let _in_use = module.in_use.try_read()?;
+        let function = module.application(name)?;
+        // As in the core, an application without data gets an empty text.
+        // SAFETY: an application of a loaded module, with a call and a text that outlive it.
+        unsafe { function(call.session(), data.as_ptr()) };
+        Some(())
+    }
+}
+
+fn open(path: &Path) -> Result<Module, String> {
+    // SAFETY: loading runs the module's initialisers, and a module is trusted as much as the host itself.
+    let library =
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())?;
+    // SAFETY: a module has a table under this name; it stays in place as long as the library.
+    let table = unsafe { library.get::<*const Table>(TABLE.to_bytes_with_nul()) }
+        .map_err(|error| error.to_string())?;
+    // SAFETY: as above.
+    let table = unsafe { table.read() };
+    if table.switch_api_version != sys::SWITCH_API_VERSION.cast_signed() {
+        return Err("Trying to load an out of date module, please rebuild the module.".into());
+    }
+    let load = table.load.ok_or("Cannot locate symbol 'switch_module_load'")?;
+    let mut pool = Box::<Pool>::default();
+    let mut interface = ptr::null_mut();
+    // SAFETY: the loader's contract: a place for the interface, and a pool that outlives the module.
+    let status = unsafe { load(&raw mut interface, (&raw mut *pool).cast()) };
+    if !matches!(status, sys::SWITCH_STATUS_SUCCESS | sys::SWITCH_STATUS_NOUNLOAD) {
+        drop(library);
+        return Err("Module load routine returned an error".into());
+    }
+    if interface.is_null() {
+        return Err("Module failed to initialize its module_interface. Is this a valid module?".into());
+    }
+    let may_be_unloaded = status == sys::SWITCH_STATUS_SUCCESS;
+    Ok(Module {
+        library,
+        pool,
+        interface,
+        shutdown: table.shutdown,
+        may_be_unloaded,
+        in_use: RwLock::new(()),
+    })
 }
 
 impl Module {
@@ -146,6 +197,27 @@ impl Module {
                 return this.function;
             }
             command = this.next;
+        }
+        None
+    }
+}
+
+impl Module {
+    /// The function of the application with this name.
+    fn application(
+        &self,
+        name: &CStr,
+    ) -> Option<unsafe extern "C" fn(*mut sys::switch_core_session_t, *const c_char)> {
+        // SAFETY: the interface lives in the module's pool.
+        let mut application = unsafe { (*self.interface).application_interface };
+        while !application.is_null() {
+            // SAFETY: as above.
+            let this = unsafe { application.read() };
+            // SAFETY: an application that is registered has a name, which lives as long as the module.
+            if unsafe { CStr::from_ptr(this.interface_name) } == name {
+                return this.application_function;
+            }
+            application = this.next;
         }
         None
     }
@@ -180,5 +252,5 @@ unsafe extern "C" fn write_to_stream(
 /// A line of the loader's own in the host's log.
 fn note(level: sys::switch_log_level_t, message: &str) {
     let message = CString::new(message).unwrap_or_default();
-    log::write(level, c"switch_loadable_module.c", 1, &message);
+    log::write(sys::SWITCH_CHANNEL_ID_LOG, level, c"switch_loadable_module.c", 1, &message);
 }

@@ -3,17 +3,18 @@
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::headers::{self, Headers};
 use crate::host::event::Event;
+use crate::host::threads;
 
 /// A storm under way.
 pub struct Storm {
-    threads: Vec<JoinHandle<Vec<Sample>>>,
+    threads: Vec<Receiver<Vec<Sample>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -24,13 +25,16 @@ struct Sample {
 }
 
 impl Storm {
-    /// Starts `{"threads": …, "count": …, "event": …}`. The count is that of all threads together; without
-    /// one the storm lasts until it is stopped. `{n}` in a value becomes the number of the event.
+    /// Starts `{"threads": …, "count": …, "seconds": …, "event": …}`. The count is that of all threads
+    /// together. Without a count and a time the storm lasts until it is stopped. `{n}` in a value becomes the
+    /// number of the event.
     pub fn start(request: &Value) -> Result<Storm, String> {
         let number =
             |name: &str| request.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         let threads = number("threads").unwrap_or(1).max(1);
         let count = number("count").unwrap_or(usize::MAX);
+        let seconds = request.get("seconds").and_then(Value::as_f64);
+        let end = seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
         let headers = headers::parse(request.get("event").unwrap_or(&Value::Null))?;
         Event::new(&headers)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -38,7 +42,7 @@ impl Storm {
             .map(|thread| {
                 let (headers, stop) = (headers.clone(), Arc::clone(&stop));
                 let numbers = (thread..count).step_by(threads);
-                std::thread::spawn(move || deliver(&headers, numbers, &stop))
+                threads::begin(move || deliver(&headers, numbers, end, &stop))
             })
             .collect();
         Ok(Storm { threads, stop })
@@ -53,7 +57,7 @@ impl Storm {
     pub fn join(self) -> Value {
         let (mut wall, mut cpu) = (Vec::new(), Vec::new());
         for thread in self.threads {
-            for sample in thread.join().expect("a storm's thread does not panic") {
+            for sample in thread.recv().expect("a storm does not panic") {
                 wall.push(sample.wall);
                 cpu.push(sample.cpu);
             }
@@ -66,12 +70,17 @@ impl Storm {
     }
 }
 
-fn deliver(headers: &Headers, numbers: impl Iterator<Item = usize>, stop: &AtomicBool) -> Vec<Sample> {
+fn deliver(
+    headers: &Headers,
+    numbers: impl Iterator<Item = usize>,
+    end: Option<Instant>,
+    stop: &AtomicBool,
+) -> Vec<Sample> {
     let is_numbered = headers.iter().any(|(_, value)| contains_number(value));
     let mut event = Event::new(headers).expect("tried before");
     let mut samples = Vec::new();
     for number in numbers {
-        if stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
         if is_numbered {

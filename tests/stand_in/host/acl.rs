@@ -72,6 +72,25 @@ fn matching_bits(cidr: &str, ip: IpAddr) -> Option<u32> {
     (differ >= bits).then_some(bits)
 }
 
+/// As the core compares a CIDR that stands in a list's place: byte by byte, whatever family the two are of.
+/// An IPv4 address is a number there, its last byte first.
+fn matches_any_family(cidr: &str, ip: IpAddr) -> Option<bool> {
+    let (network, bits) = cidr.trim().split_once('/')?;
+    let bits: u32 = bits.parse().ok()?;
+    let differ = match (network.parse().ok()?, ip) {
+        (IpAddr::V4(network), IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.octets();
+            (network.to_bits() ^ u32::from_le_bytes([a, b, c, d])).leading_zeros()
+        }
+        (IpAddr::V6(network), IpAddr::V4(ip)) => {
+            let bytes = u128::from(u32::from_be_bytes(ip.to_bits().to_le_bytes())) << 96;
+            (network.to_bits() ^ bytes).leading_zeros()
+        }
+        _ => return matching_bits(cidr, ip).map(|_| true),
+    };
+    Some(differ >= bits)
+}
+
 /// Whether a list, or one of a few CIDRs, holds an address.
 ///
 /// # Safety
@@ -93,7 +112,7 @@ pub unsafe extern "C" fn switch_check_network_list_ip_token(
     let lists = LISTS.read();
     let allowed = match lists.iter().find(|list| list.name == name) {
         Some(list) => list.allows(ip),
-        None => name.split(',').any(|cidr| matching_bits(cidr, ip).is_some()),
+        None => name.split(',').any(|cidr| matches_any_family(cidr, ip) == Some(true)),
     };
     sys::switch_bool_t::from(allowed)
 }

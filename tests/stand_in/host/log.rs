@@ -27,6 +27,7 @@ struct Log {
 
 /// One line on its way to the loggers.
 struct Line {
+    channel: sys::switch_text_channel_t,
     level: sys::switch_log_level_t,
     file: CString,
     number: u32,
@@ -49,16 +50,27 @@ pub fn loggers() -> usize {
     LOGGERS.lock().len()
 }
 
-/// Logs a line of the host's own, or of the module.
-pub fn write(level: sys::switch_log_level_t, file: &CStr, number: u32, message: &CStr) {
+/// Logs a line of the host's own, or of the module. A line of the channel "log clean" has no date, level and
+/// place in front.
+pub fn write(
+    channel: sys::switch_text_channel_t,
+    level: sys::switch_log_level_t,
+    file: &CStr,
+    number: u32,
+    message: &CStr,
+) {
     let Some(name) = LEVELS.get(level as usize) else { super::fault("a log level that does not exist") };
     // The core's prefix, with the file cut to its base name.
     let file = file.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let timestamp = super::switch_micro_time_now();
+    let timestamp = super::now();
     let place = file.escape_ascii();
-    let mut text = format!("{} 99.00% [{name}] {place}:{number}", date(timestamp)).into_bytes();
-    let content = text.len();
-    text.push(b' ');
+    let mut text = Vec::new();
+    let mut content = 0;
+    if channel != sys::SWITCH_CHANNEL_ID_LOG_CLEAN {
+        text = format!("{} 99.00% [{name}] {place}:{number}", date(timestamp)).into_bytes();
+        content = text.len();
+        text.push(b' ');
+    }
     text.extend_from_slice(message.to_bytes());
     if !text.ends_with(b"\n") {
         text.push(b'\n');
@@ -66,7 +78,8 @@ pub fn write(level: sys::switch_log_level_t, file: &CStr, number: u32, message: 
     let mut log = LOG.get().expect("the host was started").lock();
     let _ = log.file.write_all(&text);
     let c_string = |bytes: &[u8]| CString::new(bytes).expect("made of C strings");
-    let line = Line { level, file: c_string(file), number, text: c_string(&text), content, timestamp };
+    let line =
+        Line { channel, level, file: c_string(file), number, text: c_string(&text), content, timestamp };
     let _ = log.queue.send(line);
 }
 
@@ -108,6 +121,8 @@ impl Line {
         }
         node.line = self.number;
         node.level = self.level;
+        node.slevel = self.level;
+        node.channel = self.channel;
         node.timestamp = self.timestamp;
         node.sequence = sequence;
         node
@@ -122,7 +137,7 @@ impl Line {
 /// The texts are NULL or C strings.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn switch_log_printf(
-    _channel: sys::switch_text_channel_t,
+    channel: sys::switch_text_channel_t,
     file: *const c_char,
     _func: *const c_char,
     line: c_int,
@@ -140,7 +155,7 @@ pub unsafe extern "C" fn switch_log_printf(
     let Some(text) = (unsafe { super::borrowed(text) }) else { super::fault("a log line without text") };
     // SAFETY: as this function asks of its caller.
     let file = unsafe { super::borrowed(file) }.unwrap_or_default();
-    write(level, file, u32::try_from(line).unwrap_or(0), text);
+    write(channel, level, file, u32::try_from(line).unwrap_or(0), text);
 }
 
 /// # Safety
@@ -152,6 +167,9 @@ pub unsafe extern "C" fn switch_log_bind_logger(
     _is_console: sys::switch_bool_t,
 ) -> sys::switch_status_t {
     let Some(function) = function else { super::fault("a logger without a function") };
+    if super::failures::is_due("switch_log_bind_logger") {
+        return sys::SWITCH_STATUS_MEMERR;
+    }
     LOGGERS.lock().push((function, level));
     sys::SWITCH_STATUS_SUCCESS
 }

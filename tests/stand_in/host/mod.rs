@@ -1,12 +1,17 @@
-//! A small libfreeswitch: the functions and the variable of `freeswitch-headers/switch.h`, which the module
+//! A small libfreeswitch: the functions and variables of `freeswitch-headers/switch.h`, which the module
 //! finds in this executable as it finds them in the real library. They do what the core's do, and are
 //! stricter where the core would go on with a fault of the module's unseen.
 
 pub mod acl;
+pub mod call;
 pub mod completions;
+pub mod database;
 pub mod event;
+pub mod failures;
 pub mod interface;
 pub mod log;
+pub mod search;
+pub mod threads;
 pub mod xml;
 
 use std::ffi::{CStr, CString, c_char};
@@ -27,15 +32,20 @@ struct Directories {
     log: PathBuf,
 }
 
-/// Starts the host: its folders, its log and its network lists. Once, before anything else.
-pub fn start(conf: &Path, log: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(log).map_err(|error| format!("{}: {error}", log.display()))?;
+/// Starts the host: its threads, its folders, its log and its network lists. Once, before anything else.
+pub fn start(conf: &Path, log: &Path, db: &Path) -> Result<(), String> {
+    threads::start();
+    for folder in [log, db] {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let global = &raw mut SWITCH_GLOBAL_dirs;
     for (directory, path) in [
         // SAFETY: a field of a static; no module is loaded yet that could read it.
         (unsafe { &raw mut (*global).conf_dir }, conf),
         // SAFETY: as above.
         (unsafe { &raw mut (*global).log_dir }, log),
+        // SAFETY: as above.
+        (unsafe { &raw mut (*global).db_dir }, db),
     ] {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
         // SAFETY: a field of the static, which only this thread knows so far. The text is never freed.
@@ -61,10 +71,12 @@ fn log_dir() -> &'static Path {
 }
 
 /// What a module may leave behind, and how much of it there is now.
-pub fn left_open() -> [(&'static str, usize); 4] {
+pub fn left_open() -> [(&'static str, usize); 6] {
     [
         ("event bindings", event::bindings()),
         ("loggers", log::loggers()),
+        ("search functions", search::bindings()),
+        ("database handles", database::handles()),
         ("xml handles", xml::handles()),
         ("completions", completions::all().len()),
     ]
@@ -92,8 +104,7 @@ fn fault(of_the_module: &str) -> ! {
 }
 
 /// The host's clock, in microseconds; like the core's, it moves in steps and costs next to nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn switch_micro_time_now() -> i64 {
+pub fn now() -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: points at a value of this function.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };

@@ -2,7 +2,7 @@
 //! and `switch_xml_open_cfg` looks an element up in what was read then; what the module gets are handles and,
 //! when it asks, a text.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::ptr;
 
 use crate::sys;
@@ -147,7 +147,12 @@ pub unsafe extern "C" fn switch_xml_open_cfg(
     // SAFETY: as this function asks of its caller.
     unsafe { node.write(ptr::null_mut()) };
     // SAFETY: as this function asks of its caller.
-    let name = unsafe { super::borrowed(file_path) }.map(CStr::to_string_lossy).unwrap_or_default();
+    let name = unsafe { super::borrowed(file_path) }.unwrap_or_default();
+    super::search::locate_settings(name);
+    if super::failures::is_due("switch_xml_open_cfg") {
+        return ptr::null_mut();
+    }
+    let name = name.to_string_lossy();
     let Some(text) = configuration(&name).and_then(|text| CString::new(text).ok()) else {
         return ptr::null_mut();
     };
@@ -188,7 +193,7 @@ pub extern "C" fn switch_xml_free(xml: sys::switch_xml_t) {
     }
 }
 
-/// Reads the files anew, and has the event of it delivered.
+/// Reads the files anew, and has the event of it delivered some time later.
 ///
 /// # Safety
 /// `err` may be written to.
@@ -196,7 +201,8 @@ pub extern "C" fn switch_xml_free(xml: sys::switch_xml_t) {
 pub unsafe extern "C" fn switch_xml_reload(err: *mut *const c_char) -> sys::switch_status_t {
     let (status, said) = match reload() {
         Ok(()) => {
-            super::event::reloaded();
+            // As in the core, events are delivered by other threads.
+            drop(super::threads::begin(super::event::reloaded));
             (sys::SWITCH_STATUS_SUCCESS, c"Success".as_ptr())
         }
         Err(_) => (sys::SWITCH_STATUS_GENERR, c"[error near line 1]: not well-formed".as_ptr()),

@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-KIT = HERE.parent.parent / "conf" / "fail2ban"
+KIT = HERE.parent.parent.parent / "conf" / "fail2ban"
 NAME = "freeswitch-fail2ban"
 MODES = ("normal", "aggressive")
 MISMATCHES_SHOWN = 10

@@ -1,11 +1,12 @@
 //! A real FreeSWITCH as a child process, driven over its event socket.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
@@ -22,23 +23,56 @@ pub struct FreeSwitch {
     marks: AtomicU32,
 }
 
+/// How to start one.
+pub struct Options<'a> {
+    /// Where it is installed.
+    pub prefix: &'a Path,
+    /// The file to load as mod_fail2ban.
+    pub module: &'a Path,
+    /// The other modules that may be loaded.
+    pub modules: &'a [&'a str],
+    /// Where every folder is that it reads and writes.
+    pub folder: &'a Path,
+    /// Its certificates, where they are not to be made each time.
+    pub certificates: Option<&'a Path>,
+    /// The text of `freeswitch.xml`.
+    pub configuration: &'a str,
+    /// What stands before the command, such as `ip netns exec NAME`.
+    pub within: &'a [&'a str],
+    /// Its time zone, where that matters.
+    pub time_zone: Option<&'a str>,
+    /// Connects to its event socket.
+    pub connect: &'a dyn Fn() -> io::Result<TcpStream>,
+}
+
 impl FreeSwitch {
-    /// Starts the one that is installed under `prefix`, with every folder that it writes to in `folder`.
+    /// Starts the one that is installed under `prefix`, with every folder that it writes to in `folder`, and the
+    /// least that it runs with.
     pub fn start(prefix: &Path, module: &Path, folder: &Path) -> FreeSwitch {
-        let modules = folder.join("mod");
-        std::fs::create_dir(&modules).expect("a folder for modules");
-        for name in MODULES.into_iter().chain(["mod_sofia"]) {
-            let file = format!("{name}.so");
-            let installed = prefix.join("lib/freeswitch/mod").join(&file);
-            symlink(installed, modules.join(file)).expect("a link to a module");
-        }
-        let module = module.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", module.display()));
-        symlink(module, modules.join("mod_fail2ban.so")).expect("a link to the module");
         let port = free_port();
-        super::write(&folder.join("conf/freeswitch.xml"), &configuration(port));
+        FreeSwitch::start_with(&Options {
+            prefix,
+            module,
+            modules: &[&MODULES[..], &["mod_sofia"]].concat(),
+            folder,
+            certificates: None,
+            configuration: &configuration(port),
+            within: &[],
+            time_zone: None,
+            connect: &|| TcpStream::connect(("127.0.0.1", port)),
+        })
+    }
+
+    /// Starts one that is ready when this returns.
+    pub fn start_with(options: &Options<'_>) -> FreeSwitch {
+        let folder = options.folder;
+        link_modules(options);
+        super::write(&folder.join("conf/freeswitch.xml"), options.configuration);
         let output = File::create(folder.join("stderr")).expect("a file for the output");
-        let mut command = Command::new(prefix.join("bin/freeswitch"));
-        command.args(["-nonat", "-nc", "-nf", "-np"]);
+        let program = options.prefix.join("bin/freeswitch");
+        let mut words = options.within.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("there is one"));
+        command.args(words).args(["-nonat", "-nc", "-nf", "-np"]);
         for (option, name) in [
             ("-conf", "conf"),
             ("-mod", "mod"),
@@ -49,19 +83,26 @@ impl FreeSwitch {
             ("-cache", "cache"),
             ("-storage", "storage"),
             ("-recordings", "recordings"),
-            ("-certs", "certs"),
         ] {
             std::fs::create_dir_all(folder.join(name)).expect("a folder for FreeSWITCH");
             command.arg(option).arg(folder.join(name));
         }
+        let own_certificates = folder.join("certs");
+        let certificates = options.certificates.unwrap_or(&own_certificates);
+        std::fs::create_dir_all(certificates).expect("a folder for certificates");
+        command.arg("-certs").arg(certificates);
+        if let Some(time_zone) = options.time_zone {
+            command.env("TZ", time_zone);
+        }
         let child = command
+            .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
             .spawn()
             .expect("FreeSWITCH starts");
         let mut socket = None;
         super::wait_until("FreeSWITCH to be ready", || {
-            socket = socket.take().or_else(|| EventSocket::connect(port).ok());
+            socket = socket.take().or_else(|| EventSocket::new((options.connect)().ok()?).ok());
             let ready = socket.as_mut().and_then(|socket| socket.api("status").ok());
             ready.is_some_and(|status| status.contains("is ready"))
         });
@@ -126,8 +167,7 @@ pub fn carries(event: &Event) -> bool {
 struct EventSocket(BufReader<TcpStream>);
 
 impl EventSocket {
-    fn connect(port: u16) -> io::Result<EventSocket> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+    fn new(stream: TcpStream) -> io::Result<EventSocket> {
         stream.set_read_timeout(Some(super::PATIENCE))?;
         let mut socket = EventSocket(BufReader::new(stream));
         socket.read_reply()?;
@@ -163,6 +203,21 @@ impl EventSocket {
         self.0.read_exact(&mut body)?;
         Ok(text + &String::from_utf8_lossy(&body))
     }
+}
+
+/// A folder of modules: those that are installed, with the one under test in its place.
+fn link_modules(options: &Options<'_>) {
+    let folder = options.folder.join("mod");
+    std::fs::create_dir(&folder).expect("a folder for modules");
+    let places = ["lib/freeswitch/mod", "mod"].map(|place| options.prefix.join(place));
+    let installed = places.iter().find(|place| place.is_dir()).expect("FREESWITCH_PREFIX has modules");
+    for name in options.modules {
+        let file = format!("{name}.so");
+        symlink(installed.join(&file), folder.join(file)).expect("a link to a module");
+    }
+    let module = options.module.canonicalize();
+    let module = module.unwrap_or_else(|error| panic!("{}: {error}", options.module.display()));
+    symlink(module, folder.join("mod_fail2ban.so")).expect("a link to the module");
 }
 
 /// A port that nobody listens at, a moment ago.

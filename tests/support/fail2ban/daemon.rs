@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
-use super::fail2ban::Fail2ban;
+use super::Fail2ban;
 use super::network::Namespace;
 
 /// The jail that the kit ships.
@@ -50,8 +50,9 @@ impl Daemon {
 
     /// Runs fail2ban-client.
     pub fn client(&self, args: &[&str]) -> Result<String, String> {
-        let socket = self.file("socket").display().to_string();
-        self.fail2ban.run("fail2ban-client", &[&["-s", socket.as_str()], args].concat())
+        // Without -c it would look for its configuration in /etc/fail2ban, which need not be there.
+        let [configuration, socket] = ["etc", "socket"].map(|name| self.file(name).display().to_string());
+        self.fail2ban.run("fail2ban-client", &[&["-c", &configuration, "-s", &socket], args].concat())
     }
 
     /// Whether the jail watches the log.

@@ -3,14 +3,18 @@
 
 use std::net::IpAddr;
 
-use mod_fail2ban::line::{self, Format, Stamp};
-use mod_fail2ban::signal::{Field, Kind, Signal};
+use mod_fail2ban::event_type::EventType;
+use mod_fail2ban::line::{self, Format};
+use mod_fail2ban::signal::{Field, Signal};
+use mod_fail2ban::timestamp::Stamp;
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
     pub event: &'static str,
     pub ip: IpAddr,
+    /// Whether the address is a known one, where the line says so.
+    pub known: Option<bool>,
     pub time: String,
     /// The texts by name: decoded where the format can be decoded, else as they stand.
     pub texts: Vec<(String, Vec<u8>)>,
@@ -20,29 +24,35 @@ pub struct Read {
 pub const AT: &Stamp = b"2026-11-22T00:51:58.493952+0000";
 
 /// The line of a signal in a format.
-pub fn written(format: Format, signal: &Signal<'_>) -> Vec<u8> {
+pub fn written(format: Format, signal: &Signal<'_>, known: Option<bool>) -> Vec<u8> {
     let mut line = Vec::new();
-    line::write(&mut line, format, AT, signal).unwrap();
+    line::write(&mut line, format, AT, signal, known).unwrap();
     line
 }
 
 /// Writes a signal in each format, reads it back and panics if anything but the signal comes out.
 pub fn check(signal: &Signal<'_>) {
-    for (format, name) in Format::ALL {
-        let line = written(format, signal);
+    for (known, (format, name)) in [None, Some(true), Some(false)]
+        .into_iter()
+        .flat_map(|known| Format::ALL.map(|format| (known, format)))
+    {
+        let line = written(format, signal, known);
         let shown = String::from_utf8_lossy(&line);
         let read = read(format, &line).unwrap_or_else(|why| panic!("{name}: {why}: {shown:?}"));
         assert_eq!(
             (read.event, read.ip, read.time.as_bytes()),
-            (signal.kind.name(), signal.ip, &AT[..]),
+            (signal.event_type.name(), signal.ip, &AT[..]),
             "{name}: {shown}"
         );
+        // A classic line tells of known addresses alone.
+        let told = if format == Format::Classic { known.filter(|known| *known) } else { known };
+        assert_eq!(read.known, told, "{name}: {shown}");
         let user = signal.text(Field::User).unwrap_or_default();
         let (_, read_user) = read.texts.last().expect("every line has a user");
         if format == Format::Dated && user.len() <= 256 {
             assert_eq!(read_user, user, "{name}: {shown}");
         }
-        assert!(line.len() < 8192, "{name}: {} bytes", line.len());
+        assert!(line.len() < 16 << 10, "{name}: {} bytes", line.len());
     }
 }
 
@@ -70,14 +80,17 @@ fn read_classic(text: &str) -> Result<Read, String> {
     if text.matches('[').count() != 3 || text.matches(']').count() != 3 {
         return Err("not three pairs of brackets".into());
     }
-    let kind = Kind::ALL.into_iter().find(|kind| text.starts_with(&format!("{} user[", kind.message())));
-    let kind = kind.ok_or("no known message")?;
-    let rest = &text[kind.message().len() + " user[".len()..];
+    let of_known =
+        EventType::ALL.iter().map(|it| (it, format!("A known address caused {}", it.name()), Some(true)));
+    let mut all = EventType::ALL.iter().map(|it| (it, it.row().message.to_owned(), None)).chain(of_known);
+    let found = all.find(|(_, message, _)| text.starts_with(&format!("{message} user[")));
+    let (event_type, message, known) = found.ok_or("no known message")?;
+    let rest = &text[message.len() + " user[".len()..];
     let (user, rest) = rest.split_once("] ip[").ok_or("no address")?;
     let (ip, rest) = rest.split_once("] at[").ok_or("no time")?;
     let time = rest.strip_suffix(']').ok_or("more after the time")?;
     let user = ("user".to_owned(), user.as_bytes().to_vec());
-    Ok(Read { event: kind.name(), ip: ip_of(ip)?, time: time.into(), texts: vec![user] })
+    Ok(Read { event: event_type.name(), ip: ip_of(ip)?, known, time: time.into(), texts: vec![user] })
 }
 
 fn read_dated(text: &str) -> Result<Read, String> {
@@ -87,6 +100,17 @@ fn read_dated(text: &str) -> Result<Read, String> {
     let (time, rest) = text.split_once(" mod_fail2ban: ").ok_or("no name of ours")?;
     let (event, rest) = rest.split_once(" ip=").ok_or("no address")?;
     let (ip, mut rest) = rest.split_once(' ').ok_or("nothing after the address")?;
+    let known = match rest.strip_prefix("known=").and_then(|rest| rest.split_once(' ')) {
+        Some((known, after)) => {
+            rest = after;
+            Some(match known {
+                "yes" => true,
+                "no" => false,
+                _ => return Err(format!("known={known}")),
+            })
+        }
+        None => None,
+    };
     let mut texts = Vec::new();
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=').ok_or("no value")?;
@@ -101,7 +125,7 @@ fn read_dated(text: &str) -> Result<Read, String> {
         rest = after;
     }
     in_order(&texts)?;
-    Ok(Read { event: event_of(event)?, ip: ip_of(ip)?, time: time.into(), texts })
+    Ok(Read { event: event_of(event)?, ip: ip_of(ip)?, known, time: time.into(), texts })
 }
 
 fn read_json(text: &str) -> Result<Read, String> {
@@ -119,20 +143,21 @@ fn read_json(text: &str) -> Result<Read, String> {
             texts.push((name.to_owned(), value.into_bytes()));
         }
     }
-    if object.len() != texts.len() + 3 {
+    let known = object.get("known").map(|known| known.as_bool().ok_or("known is no boolean")).transpose()?;
+    if object.len() != texts.len() + 3 + usize::from(known.is_some()) {
         return Err("an unknown name".into());
     }
     Ok(Read {
         event: event_of(string("event")?)?,
         ip: ip_of(string("ip")?)?,
+        known,
         time: string("time")?.into(),
         texts,
     })
 }
 
 fn event_of(name: &str) -> Result<&'static str, String> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    kind.map(Kind::name).ok_or(format!("unknown event {name:?}"))
+    EventType::of_name(name).map(EventType::name).ok_or(format!("unknown event {name:?}"))
 }
 
 fn ip_of(text: &str) -> Result<IpAddr, String> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::fail2ban::output_of;
+use super::output_of;
 
 const PORT: u16 = 5060;
 

@@ -25,6 +25,8 @@ impl StandIn {
             .arg(folder.join("conf"))
             .arg("--log")
             .arg(folder.join("log"))
+            .arg("--db")
+            .arg(folder.join("db"))
             .arg("--module")
             .arg(module)
             .stdin(Stdio::piped())

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod daemon;
+pub mod network;
+
 use std::fmt;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+use super::suite::Why;
 
 /// The Python that Debian's fail2ban is made for; another may come first in the PATH.
 const PYTHON: &str = "/usr/bin/python3";
@@ -16,29 +20,21 @@ pub struct Fail2ban {
     root: PathBuf,
 }
 
-/// Debian 12's (1.0.2) and Debian 13's (1.1.0); tells, once, of each that can't be had.
-pub fn all() -> &'static [Fail2ban] {
-    static ALL: OnceLock<Vec<Fail2ban>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let unpacked = |release: &str| {
-            let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
-            match output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root)) {
-                Ok(_) => Some(Fail2ban { root }),
-                Err(why) => {
-                    skipped(&format!("all that needs the fail2ban of Debian's {release}: {why}"));
-                    None
-                }
-            }
-        };
-        ["bookworm", "trixie"].into_iter().filter_map(unpacked).collect()
-    })
+/// Debian 12's, 1.0.2.
+pub fn bookworm() -> Result<&'static Fail2ban, Why> {
+    static UNPACKED: OnceLock<Result<Fail2ban, Why>> = OnceLock::new();
+    UNPACKED.get_or_init(|| Fail2ban::unpack("bookworm")).as_ref().map_err(Why::clone)
 }
 
-/// Tells of what could not be tested; straight to stderr, since the test runner hides what a
-/// passing test prints.
-pub fn skipped(what: &str) {
-    let _ = writeln!(io::stderr(), "SKIPPED: {what}");
+/// Debian 13's, 1.1.0.
+pub fn trixie() -> Result<&'static Fail2ban, Why> {
+    static UNPACKED: OnceLock<Result<Fail2ban, Why>> = OnceLock::new();
+    UNPACKED.get_or_init(|| Fail2ban::unpack("trixie")).as_ref().map_err(Why::clone)
 }
+
+/// Each by the name of its Debian.
+pub const ALL: [(&str, fn() -> Result<&'static Fail2ban, Why>); 2] =
+    [("bookworm", bookworm), ("trixie", trixie)];
 
 /// The kit as it is shipped.
 pub fn kit() -> PathBuf {
@@ -58,10 +54,32 @@ pub fn output_of(command: &mut Command) -> Result<String, String> {
 }
 
 fn in_tests(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fail2ban").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fail2ban").join(file)
 }
 
 impl Fail2ban {
+    /// Unpacks the fail2ban of a Debian release, unless that was done before, and sees whether it can run here.
+    fn unpack(release: &str) -> Result<Fail2ban, Why> {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fail2ban-{release}"));
+        output_of(Command::new(in_tests("fetch.sh")).arg(release).arg(&root)).map_err(|why| {
+            Why::Missing(format!("the fail2ban of Debian's {release} is not to be had: {why}"))
+        })?;
+        let fail2ban = Fail2ban { root };
+        let all_of_it = "import fail2ban.server.server, fail2ban.client.fail2banclient";
+        let python = output_of(fail2ban.python(&[], Path::new("-c")).arg(all_of_it));
+        match python {
+            Ok(_) => Ok(fail2ban),
+            Err(why) => {
+                let version = output_of(Command::new(PYTHON).arg("--version")).unwrap_or_default();
+                let last = why.trim().lines().last().unwrap_or_default();
+                Err(Why::Missing(format!(
+                    "the fail2ban of Debian's {release} does not run with {}: {last}",
+                    version.trim()
+                )))
+            }
+        }
+    }
+
     /// Where a program of this fail2ban is.
     pub fn program(&self, name: &str) -> PathBuf {
         self.root.join("usr/bin").join(name)

@@ -7,7 +7,8 @@
 #![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
 mod events;
-mod freeswitch;
+pub mod freeswitch;
+pub mod process;
 mod stand_in;
 
 use std::ffi::OsString;
@@ -59,10 +60,7 @@ impl Switch {
         if let Some(text) = fail2ban_conf {
             write(&conf.join("fail2ban.conf.xml"), text);
         }
-        let acl = format!(
-            "<configuration name=\"acl.conf\"><network-lists>{acl_lists}</network-lists></configuration>\n"
-        );
-        write(&conf.join("acl.conf.xml"), &acl);
+        write(&conf.join("acl.conf.xml"), &acl_configuration(acl_lists));
         let host = match std::env::var_os("FREESWITCH_PREFIX") {
             Some(prefix) => Host::Real(FreeSwitch::start(Path::new(&prefix), &module_path(), folder.path())),
             None => Host::StandIn(StandIn::start(&stand_in_path(), &module_path(), folder.path())),
@@ -158,9 +156,102 @@ impl Switch {
         self.stand_in().ask(&json!({ "join": {} }))
     }
 
+    /// A storm of so many seconds, with the same result as [`Switch::storm`].
+    pub fn storm_for(&self, threads: usize, seconds: f64, event: &Event) -> Value {
+        self.stand_in()
+            .ask(&json!({ "storm": { "threads": threads, "seconds": seconds, "event": event.to_json() } }))
+    }
+
     /// Writes a line to the host's own log, as FreeSWITCH's modules do, in the stand-in only.
     pub fn log(&self, level: u32, file: &str, text: &str) {
-        self.stand_in().ask(&json!({ "log": { "level": level, "file": file, "text": text } }));
+        self.log_on(0, level, file, text);
+    }
+
+    /// The same on a channel of the log: 0 is the usual one, 1 "log clean", whose lines have no prefix.
+    pub fn log_on(&self, channel: u32, level: u32, file: &str, text: &str) {
+        let line = json!({ "channel": channel, "level": level, "file": file, "text": text });
+        self.stand_in().ask(&json!({ "log": line }));
+    }
+
+    /// `load mod_fail2ban` from another file, in the stand-in only.
+    pub fn load_file(&self, path: &Path) -> Result<(), String> {
+        self.stand_in().try_ask(&json!({ "load": { "path": path } })).map(drop)
+    }
+
+    /// Begins a request to the stand-in (see `tests/stand_in/program.rs`) that may take long; others are
+    /// served meanwhile.
+    pub fn begin(&self, request: &Value) -> Running<'_> {
+        let host = self.stand_in();
+        Running { host, number: host.ask(&json!({ "begin": request })) }
+    }
+
+    /// A look-up of sofia's in the directory, with these parameters, in the stand-in only: who answered it, if
+    /// not the files.
+    pub fn look_up(&self, params: &[(&str, &str)]) -> Option<String> {
+        let answer = self.stand_in().ask(&look_up(params));
+        answer.as_str().map(str::to_owned)
+    }
+
+    /// Binds a search function that stands for another module's, in the stand-in only. With `hangs` it holds up
+    /// every look-up until [`Switch::release`].
+    pub fn bind_search(&self, name: &str, answers: bool, hangs: bool) {
+        let hangs = if hangs { json!(0) } else { Value::Null };
+        let binding = json!({ "name": name, "sections": ["directory"], "answers": answers, "hangs": hangs });
+        self.stand_in().ask(&json!({ "bind_search": binding }));
+    }
+
+    /// Undoes [`Switch::bind_search`].
+    pub fn unbind_search(&self, name: &str) {
+        self.stand_in().ask(&json!({ "unbind_search": name }));
+    }
+
+    /// Lets the look-ups go on that it holds up.
+    pub fn release(&self, name: &str) {
+        self.stand_in().ask(&json!({ "release": name }));
+    }
+
+    /// How many look-ups it holds up; `settings` stands for whoever reads `fail2ban.conf`.
+    pub fn waiting(&self, name: &str) -> u64 {
+        self.stand_in().ask(&json!({ "waiting": name })).as_u64().expect("a number")
+    }
+
+    /// From now on whoever opens `fail2ban.conf` waits for [`Switch::end_slow_settings`], in the stand-in only.
+    pub fn slow_settings(&self) {
+        self.stand_in().ask(&json!({ "slow_xml": 0 }));
+    }
+
+    /// See [`Switch::slow_settings`].
+    pub fn end_slow_settings(&self) {
+        self.stand_in().ask(&json!({ "slow_xml": null }));
+    }
+
+    /// Sets the wall clock that many seconds away from the machine's, in the stand-in only.
+    pub fn set_clock(&self, seconds: i64) {
+        self.stand_in().ask(&json!({ "clock": seconds }));
+    }
+
+    /// Has the module's `nth` call of a function of the host's fail, in the stand-in only.
+    pub fn fail_call(&self, function: &str, nth: usize) {
+        self.stand_in().ask(&json!({ "fail": { "function": function, "nth": nth } }));
+    }
+
+    /// Takes that back; whether the call has not been made.
+    pub fn take_failure_back(&self) -> bool {
+        self.stand_in().ask(&json!({ "fail": null })) == true
+    }
+
+    /// Runs an application on a call, in the stand-in only. A profile's `network_addr` may be left out.
+    pub fn execute(&self, app: &str, data: &str, profile: &Value, variables: &Value) -> Result<(), String> {
+        let channel = json!({ "caller_profile": profile, "variables": variables });
+        self.stand_in()
+            .try_ask(&json!({ "execute": { "app": app, "data": data, "channel": channel } }))
+            .map(drop)
+    }
+
+    /// Sets the registrations that the core's database has, in the stand-in only: objects with `reg_user`,
+    /// `realm`, `network_ip` and `expires`.
+    pub fn set_registrations(&self, rows: &Value) {
+        self.stand_in().ask(&json!({ "registrations": rows }));
     }
 
     /// What the module has left open in the stand-in: bindings, loggers, handles, completions.
@@ -168,10 +259,18 @@ impl Switch {
         self.stand_in().ask(&json!({ "leaks": {} }))
     }
 
-    /// The console's completions that begin with `start`, in the stand-in only.
-    pub fn completions(&self, start: &str) -> Vec<String> {
-        let rows = self.stand_in().ask(&json!({ "complete": start }));
-        serde_json::from_value(rows).expect("a list of texts")
+    /// The console's completions of `fail2ban`.
+    pub fn completions(&self) -> Vec<String> {
+        match &self.host {
+            Host::StandIn(host) => {
+                let rows = host.ask(&json!({ "complete": "fail2ban " }));
+                serde_json::from_value(rows).expect("a list of texts")
+            }
+            Host::Real(host) => {
+                let table = host.api("show complete");
+                table.lines().filter(|row| row.contains("fail2ban")).map(str::to_owned).collect()
+            }
+        }
     }
 
     fn stand_in(&self) -> &StandIn {
@@ -193,6 +292,13 @@ impl Switch {
     pub fn write_config(&self, text: &str) {
         write(&self.path("conf/autoload_configs/fail2ban.conf.xml"), text);
         self.api("reloadxml");
+    }
+
+    /// Puts other `<list>`s into `acl.conf.xml` and makes the host read them.
+    pub fn write_acl(&self, lists: &str) {
+        write(&self.path("conf/autoload_configs/acl.conf.xml"), &acl_configuration(lists));
+        self.api("reloadxml");
+        self.api("reloadacl");
     }
 
     /// Removes `fail2ban.conf.xml` and makes the host notice.
@@ -248,23 +354,13 @@ impl Switch {
 
     /// What the process holds: open descriptors, and threads by name.
     pub fn resources(&self) -> Resources {
-        let entries = |what: &str| {
-            let listed =
-                std::fs::read_dir(format!("/proc/{}/{what}", self.pid())).expect("the process lives");
-            listed.map_while(Result::ok).map(|entry| entry.path()).collect::<Vec<_>>()
-        };
-        let links = entries("fd").into_iter().filter_map(|fd| std::fs::read_link(fd).ok());
-        let names =
-            entries("task").into_iter().filter_map(|task| std::fs::read_to_string(task.join("comm")).ok());
-        let mut threads: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
-        threads.sort_unstable();
-        Resources { descriptors: links.count(), threads }
+        let pid = self.pid();
+        Resources { descriptors: process::descriptors(pid).len(), threads: process::threads(pid) }
     }
 
     /// Whether the module's code is in the process's memory.
     pub fn has_code_mapped(&self) -> bool {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("the process lives");
-        maps.contains("mod_fail2ban.so")
+        process::has_mapped(self.pid(), "mod_fail2ban.so")
     }
 
     /// Whether the process lives and answers.
@@ -274,6 +370,33 @@ impl Switch {
             Host::Real(host) => host.api("status").contains("is ready"),
         }
     }
+}
+
+/// See [`Switch::begin`].
+pub struct Running<'a> {
+    host: &'a StandIn,
+    number: Value,
+}
+
+impl Running<'_> {
+    /// Whether there is a reply.
+    pub fn is_done(&self) -> bool {
+        self.host.ask(&json!({ "ended": self.number })) == true
+    }
+
+    /// Waits for the reply.
+    pub fn end(self) -> Result<Value, String> {
+        wait_until("a request to end", || self.is_done());
+        self.host.try_ask(&json!({ "end": self.number }))
+    }
+}
+
+/// The request of a look-up, for [`Switch::begin`].
+pub fn look_up(params: &[(&str, &str)]) -> Value {
+    let params: Value = params.iter().map(|(name, value)| json!([name, value])).collect();
+    json!({ "locate": {
+        "section": "directory", "tag": "domain", "key": "name", "value": "switch.example", "params": params
+    } })
 }
 
 /// See [`Switch::resources`].
@@ -289,6 +412,10 @@ pub fn configuration(params: &str) -> String {
         "<configuration name=\"fail2ban.conf\" description=\"fail2ban\">\n  <bindings>\n    \
          <config name=\"settings\">\n      {params}\n    </config>\n  </bindings>\n</configuration>\n"
     )
+}
+
+fn acl_configuration(lists: &str) -> String {
+    format!("<configuration name=\"acl.conf\"><network-lists>{lists}</network-lists></configuration>\n")
 }
 
 /// Waits for something to become true.
@@ -311,6 +438,24 @@ pub fn wait_at_most(limit: Duration, what: &str, mut condition: impl FnMut() -> 
 /// The module under test: `MOD_FAIL2BAN_SO`, or the one that was built with this test.
 pub fn module_path() -> PathBuf {
     built("MOD_FAIL2BAN_SO", &["libmod_fail2ban.so", "../deps/libmod_fail2ban.so", "../libmod_fail2ban.so"])
+}
+
+/// Compiles `tests/support/probe.c`, a module that is not the one under test and answers `fail2ban` with this
+/// name, and gives its path.
+pub fn probe(folder: &Path, name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let module = folder.join(format!("{name}-mod_fail2ban.so"));
+    let output = std::process::Command::new("gcc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .arg(&module)
+        .arg(format!("-DNAME=\"{name}\""))
+        .arg("-I")
+        .arg(root.join("freeswitch-headers"))
+        .arg(root.join("tests/support/probe.c"))
+        .output()
+        .expect("gcc runs: `make test` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    module
 }
 
 /// The stand-in: `STAND_IN`, or the one that was built with this test.

@@ -1,0 +1,234 @@
+//! The lines that wait to be written: bounded, allocated beforehand, and exactly counted by event type.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+
+use memmap2::MmapMut;
+
+use crate::event_type::{EventType, PerType};
+
+/// No line is shorter, so that room for the lines' types can be set aside.
+const SHORTEST_LINE: usize = 32;
+
+/// Batch that are written together, and the event type of each; a line of the module's own has none.
+pub struct Batch {
+    /// Mapped, not allocated, so that memory which was never needed never becomes resident.
+    bytes: MmapMut,
+    len: usize,
+    types: Vec<Option<EventType>>,
+}
+
+impl Batch {
+    /// Room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> io::Result<Batch> {
+        let map = MmapMut::map_anon(bytes)?;
+        // A huge page takes long to clear, on the thread that the whole switch waits for. Where there are
+        // none, there is nothing to ask for.
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+        Ok(Batch { bytes: map, len: 0, types: Vec::with_capacity(bytes / SHORTEST_LINE) })
+    }
+
+    /// All the lines.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// How many lines there are.
+    pub fn count(&self) -> usize {
+        self.types.len()
+    }
+
+    /// How many of these lines there are of each event type.
+    pub fn count_types(&self, lines: Range<usize>) -> PerType<u64> {
+        let mut counts = [0; EventType::COUNT];
+        for event_type in self.types[lines].iter().flatten() {
+            counts[*event_type as usize] += 1;
+        }
+        counts
+    }
+
+    /// How much there is room for.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for others.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.types.clear();
+    }
+
+    /// Appends what `write` writes, wholly or not at all.
+    fn push(
+        &mut self,
+        limit: usize,
+        event_type: Option<EventType>,
+        write: impl FnOnce(&mut &mut [u8]) -> io::Result<()>,
+    ) -> bool {
+        let end = limit.min(self.bytes.len());
+        if self.len >= end || self.types.len() == self.types.capacity() {
+            return false;
+        }
+        let mut free = &mut self.bytes[self.len..end];
+        if write(&mut free).is_err() {
+            return false;
+        }
+        let left = free.len();
+        self.len = end - left;
+        self.types.push(event_type);
+        true
+    }
+}
+
+/// What became of the signals of one event type: `seen` is always `written + waiting + dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Signals that the settings have logged.
+    pub seen: u64,
+    /// Batch in the file.
+    pub written: u64,
+    /// Batch that there was no room for, or no file until the end.
+    pub dropped: u64,
+}
+
+impl Counters {
+    /// Batch in memory.
+    pub fn waiting(&self) -> u64 {
+        self.seen - self.written - self.dropped
+    }
+}
+
+/// The lines that handlers append to, beside those that the writer has taken.
+pub struct Buffer {
+    filling: Batch,
+    /// Bytes that the writer has taken and not written yet; they count against the capacity.
+    taken: usize,
+    capacity: usize,
+    /// What became of each event type.
+    pub counters: PerType<Counters>,
+    /// Drops that no line in the log and no warning has told yet.
+    pub unreported_drops: PerType<u64>,
+}
+
+impl Buffer {
+    /// At most `capacity` bytes wait.
+    pub fn new(capacity: usize) -> io::Result<Buffer> {
+        Ok(Buffer {
+            filling: Batch::with_capacity(capacity)?,
+            taken: 0,
+            capacity,
+            counters: Default::default(),
+            unreported_drops: [0; EventType::COUNT],
+        })
+    }
+
+    /// Appends the line of a signal, or counts it as dropped.
+    pub fn push(&mut self, event_type: EventType, write: impl FnOnce(&mut &mut [u8]) -> io::Result<()>) {
+        let limit = self.capacity.saturating_sub(self.taken);
+        let pushed = self.filling.push(limit, Some(event_type), write);
+        let counters = &mut self.counters[event_type as usize];
+        counters.seen += 1;
+        if !pushed {
+            counters.dropped += 1;
+            self.unreported_drops[event_type as usize] += 1;
+        }
+    }
+
+    /// Appends a line of the module's own; whether there was room.
+    pub fn push_notice(&mut self, write: impl FnOnce(&mut &mut [u8]) -> io::Result<()>) -> bool {
+        let limit = self.capacity.saturating_sub(self.taken);
+        self.filling.push(limit, None, write)
+    }
+
+    /// Whether no line waits for the writer to take it.
+    pub fn is_empty(&self) -> bool {
+        self.filling.len == 0
+    }
+
+    /// Whether it is time to write, however lately that was done.
+    pub fn is_half_full(&self) -> bool {
+        self.waiting_bytes() > self.capacity / 2
+    }
+
+    /// Bytes that wait, taken or not.
+    pub fn waiting_bytes(&self) -> usize {
+        self.filling.len + self.taken
+    }
+
+    /// The most bytes that may wait.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Changes how many bytes may wait; memory follows at the next turns of [`Buffer::take`].
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
+    /// Gives the lines that wait, in exchange for room for the next ones.
+    pub fn take(&mut self, spare: &mut Batch) {
+        debug_assert_eq!(spare.len, 0, "lines that nobody has written");
+        std::mem::swap(&mut self.filling, spare);
+        self.taken = spare.len;
+    }
+
+    /// The writer has put so many lines into the file, and still has so many bytes to write.
+    pub fn mark_written(&mut self, lines: &PerType<u64>, bytes_left: usize) {
+        for (counters, lines) in self.counters.iter_mut().zip(lines) {
+            counters.written += lines;
+        }
+        self.taken = bytes_left;
+    }
+
+    /// So many lines, of those taken, will never be written.
+    pub fn mark_dropped(&mut self, lines: &PerType<u64>) {
+        for (counters, lines) in self.counters.iter_mut().zip(lines) {
+            counters.dropped += lines;
+        }
+        for (unreported_drops, lines) in self.unreported_drops.iter_mut().zip(lines) {
+            *unreported_drops += lines;
+        }
+        self.taken = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn push(buffer: &mut Buffer, line: &[u8]) {
+        buffer.push(EventType::RegisterFailure, |out| out.write_all(line));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_leaves_no_torn_line() {
+        let mut buffer = Buffer::new(100).unwrap();
+        for _ in 0..5 {
+            push(&mut buffer, &[b'a'; 40]);
+        }
+        assert_eq!(buffer.waiting_bytes(), 80);
+        let counters = buffer.counters[EventType::RegisterFailure as usize];
+        assert_eq!((counters.seen, counters.waiting(), counters.dropped), (5, 2, 3));
+        let mut lines = Batch::with_capacity(100).unwrap();
+        buffer.take(&mut lines);
+        assert_eq!(lines.bytes(), [b'a'; 80]);
+        assert_eq!(lines.count(), 2);
+    }
+
+    #[test]
+    fn lines_that_the_writer_has_taken_count_against_the_capacity() {
+        let mut buffer = Buffer::new(100).unwrap();
+        let mut lines = Batch::with_capacity(100).unwrap();
+        push(&mut buffer, &[b'a'; 80]);
+        buffer.take(&mut lines);
+        push(&mut buffer, &[b'b'; 40]);
+        assert_eq!(buffer.counters[EventType::RegisterFailure as usize].dropped, 1);
+        buffer.mark_written(&lines.count_types(0..lines.count()), 0);
+        push(&mut buffer, &[b'b'; 40]);
+        let counters = buffer.counters[EventType::RegisterFailure as usize];
+        assert_eq!((counters.seen, counters.written, counters.waiting(), counters.dropped), (3, 1, 1, 1));
+    }
+}

@@ -1,0 +1,346 @@
+//! What is remembered of addresses, calls and accounts, and what follows from it: which address is known, over
+//! which transport something came, and the event types that no event tells.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+
+use crate::challenges::Challenges;
+use crate::credentials::{Credentials, LookUp};
+use crate::event_type::EventType;
+use crate::known::{Account, Known};
+use crate::settings::Settings;
+use crate::signal::{Field, Signal, Verdict};
+use crate::table::{Sweep, Table};
+use crate::timestamp::Now;
+
+/// So many failures within an hour, and then a login, are `success_after_failures`.
+pub const FAILURES_BEFORE_SUCCESS: usize = 5;
+const HOUR: i64 = 3600;
+/// How many entries are looked at before others may have the lock.
+const SWEEP_STEP: usize = 64;
+
+/// What follows from an event, besides its own line.
+pub trait Follow {
+    /// A line of this signal, which happened at that time.
+    fn line(&mut self, at: Now, signal: &Signal<'_>, known: Option<bool>);
+    /// Something for FreeSWITCH's own log.
+    fn announce(&mut self, announcement: Announcement);
+}
+
+/// What FreeSWITCH's own log is told, at most once an hour for an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// An address that was not known has logged in after failures.
+    SuccessAfterFailures {
+        /// The address.
+        ip: IpAddr,
+        /// The account.
+        account: Account,
+        /// How many failures there were within the hour, at least.
+        failures: usize,
+    },
+    /// A known address has many failures.
+    KnownAddressFails {
+        /// The address.
+        ip: IpAddr,
+        /// The account by which it is known.
+        account: Account,
+        /// How many failures there were within the hour.
+        failures: u32,
+        /// For how many users.
+        users: String,
+    },
+}
+
+/// Failures of an address that is not known.
+struct Failing {
+    ip: IpAddr,
+    /// When the last ones were, in seconds of the monotonic clock; a ring.
+    times: [i64; FAILURES_BEFORE_SUCCESS],
+    next: usize,
+    told_at: Option<i64>,
+}
+
+/// All that is remembered. What the settings have no use for is not there.
+pub struct Memory {
+    /// Known addresses.
+    pub known: Option<Known>,
+    /// Challenges that wait for credentials.
+    pub challenges: Option<Challenges>,
+    /// Credentials that were looked up.
+    pub credentials: Option<Credentials>,
+    failing: Option<Table<Failing>>,
+    hasher: RandomState,
+}
+
+impl Memory {
+    /// Room for what the settings need. Made before it is used: it allocates.
+    pub fn new(settings: &Settings) -> Memory {
+        Memory {
+            known: settings.knows().then(|| Known::new(settings.known_for)),
+            challenges: settings.watches_challenges().then(Challenges::default),
+            credentials: settings.watches_look_ups().then(Credentials::default),
+            failing: settings.logs(EventType::SuccessAfterFailures).then(|| Table::new(crate::known::MOST)),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Goes on in the room that was made for new settings, with all that both have use for; gives back what
+    /// is to be freed.
+    pub fn replace(&mut self, settings: &Settings, mut new: Memory) -> Memory {
+        keep_if_both(&mut self.known, &mut new.known);
+        keep_if_both(&mut self.challenges, &mut new.challenges);
+        keep_if_both(&mut self.credentials, &mut new.credentials);
+        keep_if_both(&mut self.failing, &mut new.failing);
+        // Entries are found by the hashes of this.
+        new.hasher = self.hasher.clone();
+        if let Some(known) = &mut new.known {
+            known.set_lifetime(settings.known_for);
+        }
+        std::mem::replace(self, new)
+    }
+
+    /// Whether an address is known; `None` where no address can be.
+    pub fn is_known(&self, now: Now, ip: IpAddr) -> Option<bool> {
+        self.known.as_ref().map(|known| known.contains(now, ip))
+    }
+
+    /// Takes note of a signal, and completes it; whether it is worth a line. A trusted address is not watched,
+    /// but its credentials count.
+    pub fn observe(
+        &mut self,
+        now: Now,
+        signal: &mut Signal<'_>,
+        trusted: bool,
+        follow: &mut impl Follow,
+    ) -> bool {
+        match signal.event_type {
+            EventType::Challenge if !trusted => {
+                if let Some(challenges) = &mut self.challenges {
+                    challenges.insert(now, signal);
+                }
+            }
+            EventType::WrongCallState => {
+                if let Some(challenges) = &mut self.challenges {
+                    challenges.abandon(now, signal);
+                }
+            }
+            EventType::RegisterAttempt => self.attempt(now, signal, follow),
+            EventType::RegisterFailure => {
+                if let Some(credentials) = &mut self.credentials {
+                    let transport = credentials.transport_of_failure(now, signal);
+                    signal.set(Field::Transport, transport);
+                }
+                self.failure(now, signal, follow);
+            }
+            EventType::VertoLoginFailure => {
+                // Verto is WebSocket, so its address can't be forged.
+                signal.set(Field::Transport, Some(b"tcp"));
+                if signal.verdict() == Verdict::Accepted {
+                    self.accepted(now, signal, follow);
+                    return false;
+                }
+                self.failure(now, signal, follow);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn attempt(&mut self, now: Now, attempt: &mut Signal<'_>, follow: &mut impl Follow) {
+        let verdict = attempt.verdict();
+        if let Some(credentials) = &mut self.credentials
+            && verdict != Verdict::Stale
+        {
+            let transport = credentials.transport_of_attempt(now, attempt);
+            attempt.set(Field::Transport, transport);
+            if verdict == Verdict::Refused {
+                credentials.expect_failure(now, attempt, transport);
+            }
+        }
+        if let (Some(challenges), Some(call_id)) = (&mut self.challenges, attempt.text(Field::CallId)) {
+            match verdict {
+                Verdict::Accepted => challenges.answer_all(call_id),
+                Verdict::Refused => challenges.answer(call_id, attempt.ip),
+                // Made up, or too late: FreeSWITCH asks again, and that is to be answered.
+                Verdict::Stale => {}
+            }
+        }
+        if verdict == Verdict::Accepted {
+            self.accepted(now, attempt, follow);
+        }
+    }
+
+    /// FreeSWITCH has accepted an address's credentials.
+    fn accepted(&mut self, now: Now, login: &Signal<'_>, follow: &mut impl Follow) {
+        let account = account_of(login);
+        let known = self.is_known(now, login.ip);
+        if known != Some(true)
+            && let Some(failures) = self.take_failures(now, login.ip)
+        {
+            let mut success = login.clone();
+            success.event_type = EventType::SuccessAfterFailures;
+            success.set(Field::User, Some(login.account().0));
+            follow.line(now, &success, known);
+            follow.announce(Announcement::SuccessAfterFailures { ip: login.ip, account, failures });
+        }
+        if let Some(known) = &mut self.known {
+            known.learn(now, now.seconds(), login.ip, &account);
+        }
+    }
+
+    /// This switch itself has registered with a gateway at an address.
+    pub fn gateway_registered(&mut self, now: Now, ip: IpAddr, gateway: &[u8]) {
+        if let Some(known) = &mut self.known {
+            known.learn(now, now.seconds(), ip, &joined(&[b"gateway ", gateway]));
+        }
+    }
+
+    fn failure(&mut self, now: Now, failure: &Signal<'_>, follow: &mut impl Follow) {
+        if let Some(known) = &mut self.known
+            && known.contains(now, failure.ip)
+        {
+            if let Some(there) = known.count_failure(now, failure.ip, failure.text_or_empty(Field::User)) {
+                follow.announce(Announcement::KnownAddressFails {
+                    ip: there.ip,
+                    account: there.account,
+                    failures: there.failures,
+                    users: there.users.words(),
+                });
+            }
+            return;
+        }
+        let Some(failing) = &mut self.failing else { return };
+        let hash = self.hasher.hash_one(failure.ip);
+        let place = failing.find(hash, |there| there.ip == failure.ip).unwrap_or_else(|| {
+            let times = [i64::MIN / 2; FAILURES_BEFORE_SUCCESS];
+            failing.insert_over_oldest(hash, Failing { ip: failure.ip, times, next: 0, told_at: None })
+        });
+        if let Some(there) = failing.get_mut(place) {
+            there.times[there.next] = now.seconds();
+            there.next = (there.next + 1) % FAILURES_BEFORE_SUCCESS;
+        }
+    }
+
+    /// How many failures an address had, if that is to be told now.
+    fn take_failures(&mut self, now: Now, ip: IpAddr) -> Option<usize> {
+        let failing = self.failing.as_mut()?;
+        let place = failing.find(self.hasher.hash_one(ip), |there| there.ip == ip)?;
+        let there = failing.get_mut(place)?;
+        let is_recent = |time: i64| now.seconds() - time < HOUR;
+        let all_recent = there.times.iter().all(|time| is_recent(*time));
+        if !all_recent || there.told_at.is_some_and(is_recent) {
+            return None;
+        }
+        there.told_at = Some(now.seconds());
+        Some(FAILURES_BEFORE_SUCCESS)
+    }
+
+    /// FreeSWITCH has looked credentials up.
+    pub fn looked_up(&mut self, now: Now, look_up: &LookUp<'_>, trusted: bool) {
+        let Some(credentials) = &mut self.credentials else { return };
+        let has_verdict = credentials.insert(now, look_up, trusted);
+        if let Some(challenges) = &mut self.challenges
+            && !has_verdict
+        {
+            challenges.answer(look_up.call_id, look_up.ip);
+        }
+    }
+
+    /// A SUBSCRIBE of this call was accepted.
+    pub fn confirmed_call(&mut self, call_id: &[u8]) {
+        if let Some(credentials) = &mut self.credentials {
+            credentials.confirm_call(call_id);
+        }
+        if let Some(challenges) = &mut self.challenges {
+            challenges.answer_all(call_id);
+        }
+    }
+
+    /// A MESSAGE from this address and port was accepted.
+    pub fn confirmed_message(&mut self, ip: IpAddr, port: Option<&[u8]>) {
+        if let Some(credentials) = &mut self.credentials {
+            credentials.confirm_message(ip, port);
+        }
+    }
+
+    /// Looks at a part of what waits for something; whether all has been looked at. What is overdue follows.
+    pub fn sweep(&mut self, settings: &Settings, now: Now, what: Waiting, follow: &mut impl Follow) -> Sweep {
+        match what {
+            Waiting::Challenges => {
+                let Memory { challenges: Some(challenges), known, .. } = self else { return Sweep::Done };
+                let timeout = settings.challenge_timeout.as_micros() as i64;
+                challenges.sweep(now, timeout, SWEEP_STEP, |at, signal| {
+                    let is_known = known.as_ref().map(|known| known.contains(now, signal.ip));
+                    if is_known != Some(true) {
+                        follow.line(at, signal, is_known);
+                    }
+                })
+            }
+            Waiting::Credentials => {
+                // Taken out meanwhile, so that what is overdue can be counted as a failure.
+                let Some(mut credentials) = self.credentials.take() else { return Sweep::Done };
+                let sweep = credentials.sweep(now, SWEEP_STEP, |at, signal| {
+                    let is_known = self.is_known(now, signal.ip);
+                    if is_known != Some(true) {
+                        self.failure(now, signal, follow);
+                        follow.line(at, signal, is_known);
+                    }
+                });
+                self.credentials = Some(credentials);
+                sweep
+            }
+            Waiting::Known => self.known.as_mut().map_or(Sweep::Done, |known| known.sweep(now, SWEEP_STEP)),
+        }
+    }
+
+    /// Whether anything waits that [`Memory::sweep`] should look at soon.
+    pub fn is_waiting(&self) -> bool {
+        self.challenges.as_ref().is_some_and(|challenges| challenges.waiting() > 0)
+            || self.credentials.as_ref().is_some_and(|credentials| credentials.waiting() > 0)
+    }
+}
+
+/// What [`Memory::sweep`] looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "what they say")]
+pub enum Waiting {
+    Challenges,
+    Credentials,
+    Known,
+}
+
+impl Waiting {
+    /// All of it.
+    pub const ALL: [Waiting; 3] = [Waiting::Challenges, Waiting::Credentials, Waiting::Known];
+}
+
+fn keep_if_both<T>(old: &mut Option<T>, new: &mut Option<T>) {
+    if old.is_some() && new.is_some() {
+        std::mem::swap(old, new);
+    }
+}
+
+/// `user@realm`; a Verto login says both in one.
+fn account_of(login: &Signal<'_>) -> Account {
+    let (user, realm) = login.account();
+    if realm.is_empty() { Account::new(user) } else { joined(&[user, b"@", realm]) }
+}
+
+/// The account of a registration that FreeSWITCH had when the module was loaded.
+pub fn account_of_registration(user: &[u8], realm: &[u8]) -> Account {
+    joined(&[user, b"@", realm])
+}
+
+/// Several texts in one, in fixed room.
+fn joined(texts: &[&[u8]]) -> Account {
+    let mut room = [0; 512];
+    let mut len = 0;
+    for text in texts {
+        let part = &text[..text.len().min(room.len() - len)];
+        room[len..len + part.len()].copy_from_slice(part);
+        len += part.len();
+    }
+    Account::new(&room[..len])
+}

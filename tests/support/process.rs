@@ -1,0 +1,38 @@
+//! What a process has, as the kernel tells it.
+
+use std::path::PathBuf;
+
+fn entries(pid: u32, what: &str) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("the process lives");
+    listed.map_while(Result::ok).map(|entry| entry.path()).collect()
+}
+
+fn text(pid: u32, what: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/{what}")).expect("the process lives")
+}
+
+/// What its open descriptors are of.
+pub fn descriptors(pid: u32) -> Vec<PathBuf> {
+    entries(pid, "fd").into_iter().filter_map(|fd| std::fs::read_link(fd).ok()).collect()
+}
+
+/// The names of its threads, sorted.
+pub fn threads(pid: u32) -> Vec<String> {
+    let tasks = entries(pid, "task").into_iter();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.join("comm")).ok());
+    let mut names: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Whether a file of this name is in its memory.
+pub fn has_mapped(pid: u32, name: &str) -> bool {
+    text(pid, "maps").contains(name)
+}
+
+/// Memory that is resident and its own, in KiB.
+pub fn memory(pid: u32) -> usize {
+    let status = text(pid, "status");
+    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a kernel of today");
+    field.trim().trim_end_matches(" kB").parse().expect("a number")
+}
