@@ -83,8 +83,8 @@ live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=.
 	$(CARGO) build --release --lib --locked
 	scripts/live.sh '$(FREESWITCH_PREFIX)'
 
-fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60)
-	cd fuzz && cargo +nightly fuzz run --sanitizer none line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
+fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60 SANITIZER=none)
+	cd fuzz && cargo +nightly fuzz run --sanitizer $(or $(SANITIZER),none) line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
 
 valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is not installed: apt-get install valgrind' >&2; exit 1; }
