@@ -10,8 +10,8 @@ trap 'rm -rf "$work"' EXIT
 { make test 2>&1 || echo $? >"$work/failed"; } | tee "$work/log"
 [ ! -e "$work/failed" ] || exit "$(cat "$work/failed")"
 
-# "test NAME ... ignored", with or without a reason behind it.
-sed -n 's/^test \(.*[^ ]\)  *\.\.\. ignored.*/\1/p' "$work/log" | sort -u >"$work/ignored"
+# "test NAME ... ignored, REASON": the name and the reason.
+sed -n 's/^test \(.*[^ ]\) *\.\.\. ignored\(.*\)/\1\2/p' "$work/log" | sort -u >"$work/ignored"
 while IFS='|' read -r releases pattern _; do
     case ",$releases," in
         ",#"*) ;;
@@ -20,13 +20,13 @@ while IFS='|' read -r releases pattern _; do
 done <.github/may-be-ignored >"$work/listed"
 
 # One side's lines that fit none of the other's.
-while read -r name; do
+while read -r test; do
     fits=false
     while read -r pattern; do
         # shellcheck disable=SC2254 # it is a pattern
-        case $name in $pattern) fits=true && echo "$pattern" >>"$work/used" ;; esac
+        case $test in $pattern) fits=true && echo "$pattern" >>"$work/used" ;; esac
     done <"$work/listed"
-    $fits || echo "ignored, and .github/may-be-ignored does not list it: $name" >>"$work/bad"
+    $fits || echo "ignored, and .github/may-be-ignored does not list it: $test" >>"$work/bad"
 done <"$work/ignored"
 touch "$work/used" "$work/bad"
 while read -r pattern; do

@@ -75,13 +75,13 @@ case $what in
 esac
 [ "$what" != live ] || need_command sip-tester sipp
 case $what in
-    test | test-arm64 | deb | deb-arm64)
+    test | test-arm64 | live | deb | deb-arm64)
         need_command debhelper dh
         need_command dpkg-dev dpkg-buildpackage
         need_command lintian lintian
         ;;
 esac
-case $what in test | test-arm64) need_command logrotate logrotate ;; esac
+case $what in test | test-arm64 | live) need_command logrotate logrotate ;; esac
 if $arm64; then
     need_command gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
     need_file libc6-dev:arm64 /usr/lib/aarch64-linux-gnu/libc.so

@@ -172,11 +172,17 @@ const IN_A_ROOT: &[Test] = &[
         root.install(&[&packages.newer]);
         assert!(!root.has(SETTINGS));
     }),
-    ("settings_are_readable_by_freeswitch_and_not_by_the_world", |(packages, root)| {
-        root.install(&[&packages.freeswitch, &packages.ours]);
-        let metadata = root.metadata(SETTINGS);
-        assert_eq!((metadata.uid(), metadata.gid()), (FREESWITCH, FREESWITCH));
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+    ("settings_belong_to_whom_their_folder_does_and_can_be_read", |(packages, root)| {
+        for owner in [0, FREESWITCH] {
+            root.install(&[&packages.freeswitch]);
+            let folder = root.path(SETTINGS).parent().unwrap().to_owned();
+            std::os::unix::fs::chown(folder, Some(owner), Some(owner)).unwrap();
+            root.install(&[&packages.ours]);
+            let metadata = root.metadata(SETTINGS);
+            assert_eq!((metadata.uid(), metadata.gid()), (owner, owner));
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o644);
+            root.dpkg(&["--purge", OURS]);
+        }
     }),
     ("release_1_0_0_under_the_old_name_is_replaced", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.release_1_0_0]);
@@ -489,7 +495,6 @@ chown freeswitch:freeswitch /var/log/freeswitch
 chmod 770 /var/log/freeswitch
 if [ ! -d /etc/freeswitch ]; then
     cp -r /usr/share/freeswitch/conf/vanilla /etc/freeswitch
-    chown -R freeswitch:freeswitch /etc/freeswitch
 fi
 ";
 
