@@ -190,7 +190,8 @@ const IN_A_ROOT: &[Test] = &[
         // What apt does where a package breaks another.
         root.dpkg(&["--auto-deconfigure", "--unpack", &packages.ours.in_root()]);
         root.dpkg(&["--remove", THEIRS]);
-        root.dpkg(&["--configure", "--pending"]);
+        let said = root.dpkg(&["--configure", "--pending"]);
+        assert_eq!(commands(&said)[0], "fs_cli -x 'reload mod_fail2ban'", "{said}");
         root.assert_ours(packages);
         assert!(!root.has(PUT_ASIDE), "the old package's module was left behind");
         assert_eq!(root.read(SETTINGS), "changed");
