@@ -30,5 +30,9 @@ exec qemu-aarch64-static "$CARGO_TARGET_DIR/$target/debug/examples/stand-in" "\$
 END
 chmod +x "$file"
 export STAND_IN="$file"
+# Some tests compile a small module for the stand-in with gcc: here that is the one for arm64.
+mkdir -p "$CARGO_TARGET_DIR/bin"
+ln -sf "$(command -v aarch64-linux-gnu-gcc)" "$CARGO_TARGET_DIR/bin/gcc"
+export PATH="$CARGO_TARGET_DIR/bin:$PATH"
 export MOD_FAIL2BAN_SO="$CARGO_TARGET_DIR/$target/release/libmod_fail2ban.so"
 scripts/cargo test --locked --no-fail-fast --target $target "$@"
