@@ -67,7 +67,7 @@ unsafe extern "C" fn mod_fail2ban_load(
     interface: *mut *mut sys::switch_loadable_module_interface_t,
     pool: *mut sys::switch_memory_pool_t,
 ) -> sys::switch_status_t {
-    boundary::report_panics();
+    boundary::keep_panics();
     boundary::guard("loading", sys::SWITCH_STATUS_FALSE, || {
         // SAFETY: they are the host's, as it passed them.
         let registered = unsafe { interface::register(interface, pool, console::SYNTAX) };

@@ -11,6 +11,7 @@ use crate::event_type::EventType;
 use crate::known::{Account, Known};
 use crate::settings::Settings;
 use crate::signal::{Field, Signal, Verdict};
+use crate::stats::Distinct;
 use crate::table::{Sweep, Table};
 use crate::timestamp::Now;
 
@@ -49,7 +50,7 @@ pub enum Announcement {
         /// How many failures there were within the hour.
         failures: u32,
         /// For how many users.
-        users: String,
+        users: Distinct,
     },
 }
 
@@ -206,7 +207,7 @@ impl Memory {
                     ip: there.ip,
                     account: there.account,
                     failures: there.failures,
-                    users: there.users.words(),
+                    users: there.users,
                 });
             }
             return;

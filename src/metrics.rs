@@ -63,10 +63,15 @@ pub fn text(status: &Status) -> String {
         "Most bytes that may wait.",
         now.settings.buffer_size as u64,
     );
-    out.family("fail2ban_writer_state", "stateset", "", "Whether lines are written.");
+    out.family(
+        "fail2ban_writer_state",
+        "gauge",
+        "",
+        "Whether lines are written: 1 for the state that it is in.",
+    );
     for (state, name) in WriterState::ALL {
         let is_it = u8::from(status.writer_state() == state);
-        out.line(&format!("fail2ban_writer_state{{fail2ban_writer_state=\"{name}\"}} {is_it}"));
+        out.line(&format!("fail2ban_writer_state{{state=\"{name}\"}} {is_it}"));
     }
     if let Some(at) = now.last_error_at {
         out.family("fail2ban_last_error_timestamp_seconds", "gauge", "seconds", "When writing last failed.");

@@ -302,6 +302,7 @@ impl Status {
                 })
             })
             .collect();
+        let (waiting, untracked) = now.challenges.unwrap_or_default();
         let status = json!({
             "version": VERSION,
             "time": now.time,
@@ -321,14 +322,14 @@ impl Status {
             },
             "waiting_bytes": now.waiting_bytes,
             "known": now.known_addresses.map(|(addresses, refused)| json!({ "addresses": addresses, "refused": refused, "failing": failing })),
-            "challenges": now.challenges.map(|(waiting, untracked)| json!({ "waiting": waiting, "untracked": untracked })),
+            "challenges": { "waiting": waiting, "untracked": untracked },
             "look_ups": now.look_ups.map(|these| json!({
                 "seen": these.seen,
                 "attempts_seen": these.attempts_seen,
                 "attempts_hidden": these.attempts_hidden,
                 "unconfirmed_waiting": these.unconfirmed,
             })),
-            "events": events,
+            "signals": events,
             "busiest": addresses,
             "accounts": accounts,
         });

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Batch;
 use crate::event_type::PerType;
+use crate::host::boundary;
 use crate::host::log::Level;
 use crate::journal::{Lines, Requests, Shared, State, Waits};
 use crate::line::{self, Notice};
@@ -111,9 +112,11 @@ impl Writer {
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
-            let words =
-                "fail2ban log: the writer has failed, please report this; it goes on with the next lines";
-            (shared.host.say)(Level::Error, words);
+            let why = boundary::last_panic();
+            let words = format!(
+                "fail2ban log: the writer has failed, please report this; it goes on with the next lines: {why}"
+            );
+            (shared.host.say)(Level::Error, &words);
             self.file.give_up(self.batch.bytes(), &mut self.done);
             let mut state = shared.state();
             state.writer.busy_since = None;
@@ -170,7 +173,7 @@ impl Writer {
             }
             if !state.log.buffer.is_empty() {
                 let next_write = self.last_write + POLL_INTERVAL;
-                if is_stopping || now >= next_write || state.log.buffer.is_half_full() {
+                if is_stopping || now >= next_write || state.log.buffer.is_filling() {
                     state.log.buffer.take(&mut self.batch);
                     return Work::Write;
                 }
@@ -257,9 +260,10 @@ impl Writer {
                 account.readable()
             ),
             Announcement::KnownAddressFails { ip, account, failures, users } => format!(
-                "fail2ban: {ip}, known by {}, has {failures} failures for {users} users within an hour: a stolen \
+                "fail2ban: {ip}, known by {}, has {failures} failures for {} users within an hour: a stolen \
                  account, or someone who sends them in its name",
-                account.readable()
+                account.readable(),
+                users.words()
             ),
         };
         (self.shared.host.say)(Level::Warning, &words);

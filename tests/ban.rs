@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             );
         }
     }
-    suite.run()
+    suite.for_each_core(4).run()
 }
 
 /// How many failures the jail allows.

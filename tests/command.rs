@@ -201,7 +201,7 @@ fn help_and_completion_name_every_command() {
         }
     }
     // FreeSWITCH writes its table of them some time later.
-    wait_until("the completions", || switch.completions().len() == 6);
+    wait_until("the completions", || switch.completions().len() == 10);
     switch.unload().unwrap();
     wait_until("the completions to go", || switch.completions().is_empty());
 }

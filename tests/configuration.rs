@@ -72,6 +72,7 @@ fn params_are_refused(cases: &[(&str, &[&str])]) {
     }
     then_loads(&switch, &configuration(""));
 }
+
 fn the_c_modules_own_file_loads_unchanged() {
     let text = r#"<configuration name="fail2ban.conf" description="fail2ban log configs">
   <bindings>
@@ -87,16 +88,19 @@ fn the_c_modules_own_file_loads_unchanged() {
         assert!(!lines.iter().any(|line| line.contains("fail2ban")), "{lines:#?}");
     }
 }
+
 fn no_parameters_are_the_c_modules_parameters() {
     then_loads(&Switch::start(""), &configuration(""));
     let nothing = "<configuration name=\"fail2ban.conf\"><bindings/></configuration>";
     then_loads(&Switch::start_with(Some(nothing), ""), nothing);
 }
+
 fn a_missing_file_is_refused() {
     let switch = Switch::start_with(None, "");
     refused(&switch, &["fail2ban.conf"]);
     then_loads(&switch, &configuration(""));
 }
+
 /// FreeSWITCH itself does not start with such a file.
 fn a_file_that_is_not_xml_is_refused() {
     for text in ["", "no XML at all", "<configuration name=\"fail2ban.conf\"><bindings>", "<a></b>"] {
@@ -105,6 +109,7 @@ fn a_file_that_is_not_xml_is_refused() {
         then_loads(&switch, &configuration(""));
     }
 }
+
 fn missing_bindings_are_refused() {
     for inside in ["", "<settings><param name=\"logfile\" value=\"/tmp/x\"/></settings>"] {
         let text = format!("<configuration name=\"fail2ban.conf\">{inside}</configuration>");
@@ -113,6 +118,7 @@ fn missing_bindings_are_refused() {
         then_loads(&switch, &configuration(""));
     }
 }
+
 fn an_unknown_parameter_is_one_warning_that_names_it() {
     let switch = Switch::start(r#"<param name="log-file" value="/tmp/x"/>"#);
     switch.load().expect("it is passed over");
@@ -125,12 +131,14 @@ fn an_unknown_parameter_is_one_warning_that_names_it() {
     let errors = switch.host_lines("ERR");
     assert!(!errors.iter().any(|line| line.contains("fail2ban")), "{errors:#?}");
 }
+
 fn an_empty_logfile_is_refused() {
     params_are_refused(&[
         (r#"<param name="logfile" value=""/>"#, &["logfile", "path"]),
         (r#"<param name="logfile"/>"#, &["logfile", "path"]),
     ]);
 }
+
 fn an_unknown_format_is_refused() {
     params_are_refused(&[
         (r#"<param name="format" value="xml"/>"#, &["format", "xml", "classic", "dated", "json"]),
@@ -138,6 +146,7 @@ fn an_unknown_format_is_refused() {
         (r#"<param name="format" value=""/>"#, &["format", "classic", "dated", "json"]),
     ]);
 }
+
 fn an_unknown_event_is_refused() {
     let accepted = [
         "events",
@@ -155,6 +164,7 @@ fn an_unknown_event_is_refused() {
         (r#"<param name="events" value=""/>"#, &accepted),
     ]);
 }
+
 fn a_size_that_is_none_is_refused() {
     params_are_refused(&[
         (r#"<param name="buffer-size" value=""/>"#, &["buffer-size", "8m"]),
@@ -169,6 +179,7 @@ fn a_size_that_is_none_is_refused() {
         ),
     ]);
 }
+
 fn a_time_that_is_none_is_refused() {
     params_are_refused(&[
         (r#"<param name="challenge-timeout" value=""/>"#, &["challenge-timeout", "seconds"]),
@@ -178,12 +189,14 @@ fn a_time_that_is_none_is_refused() {
         (r#"<param name="challenge-timeout" value="1.5"/>"#, &["challenge-timeout", "1.5", "seconds"]),
     ]);
 }
+
 fn an_acl_that_can_not_be_one_is_refused() {
     params_are_refused(&[
         (r#"<param name="trusted-acl" value=""/>"#, &["trusted-acl", "ACL"]),
         (r#"<param name="trusted-acl" value="10.0.0.0/33"/>"#, &["trusted-acl", "10.0.0.0/33"]),
     ]);
 }
+
 fn a_logfile_that_can_not_be_opened_is_refused() {
     params_are_refused(&[
         (
@@ -196,6 +209,7 @@ fn a_logfile_that_can_not_be_opened_is_refused() {
         (r#"<param name="logfile" value="/proc/fail2ban.log"/>"#, &["logfile", "/proc/fail2ban.log"]),
     ]);
 }
+
 fn broken_xml_at_run_time_leaves_the_switch_and_the_settings_as_they_are() {
     let switch = Switch::loaded("");
     switch.write_config("<configuration name=\"fail2ban.conf\"><bindings><config>");
@@ -220,6 +234,7 @@ fn a_bad_configuration_at_a_reload_leaves_the_old_settings_in_force() {
         assert!(error.contains("format") && error.contains("classic, dated or json"), "{error}");
     }
 }
+
 fn the_shipped_settings_are_the_defaults_and_load_without_a_word() {
     let shipped = include_str!("../conf/autoload_configs/fail2ban.conf.xml");
     let switch = Switch::start_with(Some(shipped), "");

@@ -104,6 +104,7 @@ proptest! {
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
     }
+
     fn an_address_is_parsed_or_there_is_no_line(event_type in event_type(), texts in event_texts()) {
         let mut texts = borrowed(&texts);
         texts[Field::Success as usize] = Some(b"0");
@@ -111,6 +112,7 @@ proptest! {
             reader::check(&signal);
         }
     }
+
     fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
         let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
         let signal = acl_line::parse(&line).expect("a rejection").signal.expect("an address");
@@ -122,21 +124,23 @@ proptest! {
     }
 }
 
-/// What fail2ban has to find in a line: address, time and the mildest mode of the filter that counts it.
+/// What fail2ban has to find in a line that does not say whether the address is known: address, time and the modes
+/// of the filter that count it.
 fn expected(signal: &Signal<'_>) -> Value {
-    let mode = match signal.event_type {
-        EventType::RegisterFailure | EventType::VertoLoginFailure => "normal",
+    let modes: &[&str] = match signal.event_type {
+        EventType::RegisterFailure | EventType::VertoLoginFailure => &["normal", "aggressive"],
         EventType::WrongCallState
         | EventType::ChallengeUnanswered
         | EventType::AclReject
-        | EventType::AuthUnconfirmed
-        | EventType::Reported => "aggressive",
+        | EventType::AuthUnconfirmed => &["aggressive"],
+        EventType::Reported => &["aggressive", "reported"],
         EventType::RegisterAttempt | EventType::Challenge | EventType::SuccessAfterFailures => {
             return Value::Null;
         }
     };
-    json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "mode": mode })
+    json!({ "ip": signal.ip, "time": 1_795_308_718.493952, "modes": modes })
 }
+
 fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_nothing_else(
     fail2ban: &Fail2ban,
 ) {
@@ -144,7 +148,7 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
     let events = (event_type(), address(), event_texts());
     for format in [Format::Classic, Format::Dated, Format::Json] {
         let (mut lines, mut expectations) = (Vec::new(), String::new());
-        for _ in 0..3000 {
+        for _ in 0..1000 {
             let (event_type, ip, texts) = events.new_tree(&mut runner).expect("an event").current();
             // fail2ban 1.0.2 can't read "::", from where nobody sends.
             let ip = if ip.is_unspecified() { IpAddr::from([192, 0, 2, 7]) } else { ip }.to_string();
@@ -165,6 +169,7 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
         fail2ban.check_filter(&["batch", &log, &expected]).unwrap_or_else(|why| panic!("{fail2ban}: {why}"));
     }
 }
+
 fn the_strict_reader_is_strict() {
     for (format, line) in [
         (

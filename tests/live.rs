@@ -47,5 +47,5 @@ fn main() -> ExitCode {
     reload::add_to(&mut suite);
     rotation::add_to(&mut suite);
     signals::add_to(&mut suite);
-    suite.run()
+    suite.for_each_core(1).run()
 }

@@ -76,6 +76,7 @@ fn rotated(rotate: impl Fn(&Switch), old: Option<&str>, params: &str) {
         assert_eq!(users(&switch.path(old)), expected(0, 10));
     }
 }
+
 fn after_a_rename_lines_go_to_a_new_file() {
     let rename = |switch: &Switch| fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
     rotated(rename, Some("log/fail2ban.log.1"), "");
@@ -85,6 +86,7 @@ fn after_a_rename_lines_go_to_a_new_file() {
     };
     rotated(rename_and_create, Some("log/fail2ban.log.1"), "");
 }
+
 fn after_a_rename_and_a_hangup_lines_go_to_a_new_file() {
     let rename = |switch: &Switch| {
         fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -92,9 +94,11 @@ fn after_a_rename_and_a_hangup_lines_go_to_a_new_file() {
     };
     rotated(rename, Some("log/fail2ban.log.1"), "");
 }
+
 fn after_deletion_lines_go_to_a_new_file() {
     rotated(|switch| fs::remove_file(switch.log_file()).unwrap(), None, "");
 }
+
 fn after_copytruncate_lines_begin_at_the_start() {
     let copytruncate = |switch: &Switch| {
         fs::copy(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -102,6 +106,7 @@ fn after_copytruncate_lines_begin_at_the_start() {
     };
     rotated(copytruncate, Some("log/fail2ban.log.1"), "");
 }
+
 fn a_new_folder_in_the_old_ones_place_is_found() {
     let switch = Switch::start("");
     fs::create_dir(switch.path("own")).unwrap();
@@ -122,6 +127,7 @@ fn a_new_folder_in_the_old_ones_place_is_found() {
     assert_eq!(users(&log), expected(10, 20));
     assert_eq!(users(&switch.path("old/f.log")), expected(0, 10));
 }
+
 fn the_log_is_there_again_before_the_next_event() {
     let switch = Switch::loaded("");
     fs::rename(switch.log_file(), switch.path("log/fail2ban.log.1")).unwrap();
@@ -131,6 +137,7 @@ fn the_log_is_there_again_before_the_next_event() {
     switch.api("fail2ban reopen");
     wait_at_most(PATIENCE, "the file", || switch.log_file().exists());
 }
+
 fn a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next() {
     let switch = Switch::start("");
     fs::write(switch.log_file(), "A registration failed user[to").unwrap();
@@ -139,6 +146,7 @@ fn a_line_that_a_crash_left_unfinished_does_not_merge_with_the_next() {
     let text = switch.log_text();
     assert!(text.starts_with("A registration failed user[to\nFail2ban was started at["), "{text}");
 }
+
 /// Counts how often a file is opened, by whomever.
 struct Opens(File);
 

@@ -39,6 +39,7 @@ fn loaded() -> Switch {
     switch.load_file(&probe(&switch.path(""), "probe")).expect("the probe loads");
     switch
 }
+
 fn events_reach_those_who_bound_to_them_with_their_own_data() {
     let switch = loaded();
     switch.fire(&[("Event-Subclass", "sofia::register_attempt")]);
@@ -46,6 +47,7 @@ fn events_reach_those_who_bound_to_them_with_their_own_data() {
     switch.fire(&[("Event-Name", "TRAP")]);
     assert_eq!(said(&switch), ["event 0 for the first", "event 37 for the second"]);
 }
+
 fn loggers_get_lines_of_their_level_and_above_on_every_channel() {
     let switch = loaded();
     switch.log(4, "sofia.c", "a warning");
@@ -54,6 +56,7 @@ fn loggers_get_lines_of_their_level_and_above_on_every_channel() {
     let expected = ["line of level 4 on channel 0:  a warning", "line of level 3 on channel 1: an error"];
     wait_until("the lines", || said(&switch) == expected);
 }
+
 fn look_ups_ask_in_the_order_of_binding_and_unloading_waits_for_them() {
     let switch = Switch::start("");
     switch.bind_search("first", false, false);
@@ -84,6 +87,7 @@ fn look_ups_ask_in_the_order_of_binding_and_unloading_waits_for_them() {
     assert_eq!(switch.look_up(&[]).as_deref(), Some("first"));
     assert!(said(&switch).is_empty(), "a binding made earlier that answers hides the look-up");
 }
+
 fn an_application_sees_the_call() {
     let switch = loaded();
     let profile = json!({ "network_addr": "192.0.2.7", "destination_number": "9011" });
@@ -96,6 +100,7 @@ fn an_application_sees_the_call() {
     );
     switch.execute("another", "", &profile, &json!({})).unwrap_err();
 }
+
 fn the_database_has_the_registrations_that_have_not_expired() {
     let switch = loaded();
     let row = |user: &str, expires| json!({ "reg_user": user, "realm": "switch.example", "network_ip": "192.0.2.7", "expires": expires });
@@ -106,6 +111,7 @@ fn the_database_has_the_registrations_that_have_not_expired() {
     assert_eq!(switch.api("fail2ban registrations"), "no handle\n");
     assert_eq!(switch.leaks()["database handles"], 0);
 }
+
 fn the_settings_may_be_slow_while_all_else_goes_on() {
     let switch = loaded();
     switch.slow_settings();
@@ -119,6 +125,7 @@ fn the_settings_may_be_slow_while_all_else_goes_on() {
     assert_eq!(slow.end().unwrap(), "open\n");
     switch.unload().unwrap();
 }
+
 fn each_call_of_a_load_can_be_made_to_fail() {
     let switch = Switch::start("");
     let module = probe(&switch.path(""), "probe");
@@ -154,6 +161,7 @@ fn a_destructor_left_on_a_thread_of_the_hosts_keeps_the_code_mapped() {
     switch.unload().unwrap();
     assert!(switch.has_code_mapped());
 }
+
 fn a_storm_may_last_for_some_time() {
     let switch = loaded();
     let calls = switch.storm_for(4, 0.1, &Event::new(&[("Event-Name", "MESSAGE")]))["calls"].as_u64();

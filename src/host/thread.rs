@@ -67,7 +67,7 @@ impl Thread {
 extern "C" fn run(body: *mut c_void) -> *mut c_void {
     // SAFETY: `spawn` has made it, for this call alone.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
-    // The hook has told of a panic.
+    // A panic ends the thread, and nothing else.
     let _ = panic::catch_unwind(AssertUnwindSafe(body));
     ptr::null_mut()
 }

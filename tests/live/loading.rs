@@ -17,10 +17,18 @@ pub fn add_to(suite: &mut Suite) {
             it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order,
             verto_can_be_reloaded_while_its_logins_are_listened_to,
             loading_and_unloading_grows_neither_threads_nor_descriptors,
+            the_code_is_gone_after_an_unload_and_a_newer_build_is_what_runs_next,
         ],
     );
     let needs = [needs::free_switch, needs::network, needs::c_module];
-    suite.add_in("loading", &needs, tests![loading_and_unloading_takes_no_more_memory_than_the_c_module]);
+    suite.add_in(
+        "loading",
+        &needs,
+        tests![
+            loading_and_unloading_takes_no_more_memory_than_the_c_module,
+            the_c_module_and_this_one_can_take_each_others_place,
+        ],
+    );
 }
 
 /// A failed registration gives its line, and no other comes.
@@ -111,4 +119,66 @@ fn loading_and_unloading_takes_no_more_memory_than_the_c_module() {
         (growth(&support::module_path()), growth(&needs::c_module_path()));
     // Memory is counted in pages, and FreeSWITCH's own threads take some meanwhile.
     assert!(memory <= c_memory + 1024, "{memory} KiB more, the C module {c_memory}");
+}
+
+/// What an operator may do before he unloads, on FreeSWITCH's own threads.
+fn use_everything(site: &Site, user: &str) {
+    assert_it_listens(site, user);
+    assert_ok(&site.cli("fail2ban reload"));
+    assert_ok(&site.cli("reloadxml"));
+    assert_ok(&site.cli("fail2ban test"));
+    site.status();
+    site.hang_up();
+    let mut caller = site.caller(V4);
+    for _ in 0..20 {
+        assert_eq!(caller.fail(b"many"), Some(403));
+    }
+}
+
+fn assert_gone(site: &Site) {
+    assert_eq!(site.cli("module_exists mod_fail2ban"), "false");
+    let mapped = support::process::has_mapped(site.pid(), "mod_fail2ban");
+    assert!(!mapped, "the library is still in the memory of FreeSWITCH");
+    let threads = support::process::threads(site.pid());
+    assert!(!threads.iter().any(|name| name.contains("fail2ban")), "{threads:?}");
+}
+
+fn the_code_is_gone_after_an_unload_and_a_newer_build_is_what_runs_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let newer = support::newer_build(folder.path());
+    let place = folder.path().join("mod_fail2ban.so");
+    support::install(&support::module_path(), &place);
+    let site = Site::without_module(&place, Some(&configuration("")));
+    let builds = [(support::module_path(), "Fail2ban was started at["), (newer, support::NEWER_START)];
+    for turn in 0..3 {
+        for (number, (build, begins)) in builds.iter().enumerate() {
+            support::install(build, &place);
+            let starts = site.log_text().matches(begins).count();
+            assert_ok(&site.cli("load mod_fail2ban"));
+            use_everything(&site, &format!("user-{turn}-{number}"));
+            assert_ok(&site.cli("unload mod_fail2ban"));
+            assert_gone(&site);
+            assert_eq!(site.log_text().matches(begins).count(), starts + 1, "{}", site.log_text());
+        }
+    }
+}
+
+fn the_c_module_and_this_one_can_take_each_others_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("mod_fail2ban.so");
+    support::install(&needs::c_module_path(), &place);
+    let site = Site::without_module(&place, Some(&configuration("")));
+    assert_ok(&site.cli("load mod_fail2ban"));
+    for turn in 0..3 {
+        assert!(site.cli("fail2ban status").contains("Command not found"), "the C module has no command");
+        assert_it_listens(&site, &format!("c-{turn}"));
+        support::install(&support::module_path(), &place);
+        assert_ok(&site.cli("reload mod_fail2ban"));
+        assert!(site.cli("fail2ban status").contains("version"));
+        use_everything(&site, &format!("this-{turn}"));
+        support::install(&needs::c_module_path(), &place);
+        assert_ok(&site.cli("reload mod_fail2ban"));
+    }
+    assert_ok(&site.cli("unload mod_fail2ban"));
+    assert_gone(&site);
 }

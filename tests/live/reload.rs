@@ -73,7 +73,7 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
     wait_until("the last line", || users(&site).values().sum::<usize>() >= attacks);
     site.cli("unload mod_fail2ban");
     let lines = users(&site);
-    assert!(attacks > CHANGES);
+    assert!(attacks > CHANGES / 10, "only {attacks} registrations failed meanwhile");
     assert_eq!(lines.len(), attacks, "some are lost");
     assert!(lines.values().all(|count| *count == 1), "some are doubled");
 }

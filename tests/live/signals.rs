@@ -92,11 +92,11 @@ fn failed_verto_logins_are_signals_and_good_ones_are_not() {
                 "classic" => format!("A verto login failed user[{user}] ip[{ip}] at"),
                 "dated" => format!(
                     " mod_fail2ban: verto_login_failure ip={ip} port=PORT profile=\"{profile}\" \
-                     result=\"{result}\" user=\"{user}\""
+                     transport=tcp result=\"{result}\" user=\"{user}\""
                 ),
                 _ => format!(
                     "{{\"time\":\"\",\"event\":\"verto_login_failure\",\"ip\":\"{ip}\",\"port\":PORT,\
-                     \"profile\":\"{profile}\",\"result\":\"{result}\",\"user\":\"{user}\"}}"
+                     \"profile\":\"{profile}\",\"transport\":\"tcp\",\"result\":\"{result}\",\"user\":\"{user}\"}}"
                 ),
             })
         });
@@ -131,11 +131,11 @@ fn only_a_challenge_that_is_never_answered_is_logged() {
                     "classic" => format!("A challenge was never answered user[silent] ip[{ip}] at"),
                     "dated" => format!(
                         " mod_fail2ban: challenge_unanswered ip={ip} port=PORT profile=\"open{number}\" \
-                         transport=udp agent=\"live test\" call_id=\""
+                         agent=\"live test\" call_id=\""
                     ),
                     _ => format!(
                         "{{\"time\":\"\",\"event\":\"challenge_unanswered\",\"ip\":\"{ip}\",\"port\":PORT,\
-                         \"profile\":\"open{number}\",\"transport\":\"udp\",\"agent\":\"live test\",\"call_id\":\""
+                         \"profile\":\"open{number}\",\"agent\":\"live test\",\"call_id\":\""
                     ),
                 };
                 assert!(line.starts_with(&start) && line.contains("silent"), "{line}");

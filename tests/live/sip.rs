@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use super::fail2ban::network::Peer;
 
-/// Far longer than an answer takes that comes at all.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What is not answered is sent again, as SIP over UDP has it: FreeSWITCH drops a request now and then while it
+/// reads its XML.
+const TRIES: u32 = 5;
+
+/// Longer than an answer takes that comes at all.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Registers over UDP, never with the right password.
 pub struct Caller {
@@ -68,16 +72,18 @@ impl Caller {
              Content-Length: 0\r\n\r\n"
         );
         let request = [before.as_bytes(), user, between.as_bytes(), user, after.as_bytes()].concat();
-        self.socket.send(&request).ok()?;
         let mut reply = [0; 65536];
-        loop {
-            let size = self.socket.recv(&mut reply).ok()?;
-            let reply = String::from_utf8_lossy(&reply[..size]).into_owned();
-            let ours = reply.contains(&format!("branch=z9hG4bK-{call}-{number};"));
-            if ours && !reply.starts_with("SIP/2.0 1") {
-                return Some(reply);
+        for _ in 0..TRIES {
+            self.socket.send(&request).ok()?;
+            while let Ok(size) = self.socket.recv(&mut reply) {
+                let reply = String::from_utf8_lossy(&reply[..size]).into_owned();
+                let ours = reply.contains(&format!("branch=z9hG4bK-{call}-{number};"));
+                if ours && !reply.starts_with("SIP/2.0 1") {
+                    return Some(reply);
+                }
             }
         }
+        None
     }
 }
 

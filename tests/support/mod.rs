@@ -440,6 +440,30 @@ pub fn module_path() -> PathBuf {
     built("MOD_FAIL2BAN_SO", &["libmod_fail2ban.so", "../deps/libmod_fail2ban.so", "../libmod_fail2ban.so"])
 }
 
+/// What begins the log of [`newer_build`].
+pub const NEWER_START: &str = "Fail2ban was STARTED";
+
+/// What stands for a newer build of the module: the same but for the words that begin its log.
+pub fn newer_build(folder: &Path) -> PathBuf {
+    let mut code = std::fs::read(module_path()).expect("the module is built");
+    let word = b"Fail2ban was started";
+    let places: Vec<_> = (0..code.len() - word.len()).filter(|&at| code[at..].starts_with(word)).collect();
+    assert!(!places.is_empty(), "the module holds the words that begin its log");
+    for at in places {
+        code[at..at + word.len()].copy_from_slice(NEWER_START.as_bytes());
+    }
+    let path = folder.join("newer-build.so");
+    std::fs::write(&path, code).expect("it can be written");
+    path
+}
+
+/// Puts a file in another's place, as `make install` does: beside it, then renamed.
+pub fn install(from: &Path, to: &Path) {
+    let beside = to.with_extension("new");
+    std::fs::copy(from, &beside).expect("it can be copied");
+    std::fs::rename(beside, to).expect("it can be renamed");
+}
+
 /// Compiles `tests/support/probe.c`, a module that is not the one under test and answers `fail2ban` with this
 /// name, and gives its path.
 pub fn probe(folder: &Path, name: &str) -> PathBuf {

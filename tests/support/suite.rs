@@ -36,6 +36,9 @@ pub enum Why {
 /// Something that a test needs to run: an error says why it is not to be had.
 pub type Need = fn() -> Result<(), Why>;
 
+/// A test function and its name.
+type Named<T> = (&'static str, T);
+
 /// The names of test functions, and the functions.
 #[macro_export]
 macro_rules! tests {
@@ -46,6 +49,8 @@ macro_rules! tests {
 #[derive(Default)]
 pub struct Suite {
     tests: Vec<Test>,
+    /// How many run at once on one core.
+    for_each_core: Option<usize>,
 }
 
 struct Test {
@@ -61,7 +66,7 @@ enum Outcome {
 
 impl Suite {
     /// Adds tests that need all of these.
-    pub fn add(&mut self, needs: &[Need], tests: &[(&'static str, fn())]) {
+    pub fn add(&mut self, needs: &[Need], tests: &[Named<fn()>]) {
         for &(name, test) in tests {
             let needs = needs.to_vec();
             let run = Box::new(move || {
@@ -74,7 +79,7 @@ impl Suite {
     }
 
     /// The same, with something before the tests' names, such as the name of their file.
-    pub fn add_in(&mut self, of: &str, needs: &[Need], tests: &[(&'static str, fn())]) {
+    pub fn add_in(&mut self, of: &str, needs: &[Need], tests: &[Named<fn()>]) {
         let before = self.tests.len();
         self.add(needs, tests);
         for test in &mut self.tests[before..] {
@@ -89,7 +94,7 @@ impl Suite {
         needs: &[Need],
         of: &str,
         get: fn() -> Result<T, Why>,
-        tests: &[(&'static str, fn(T))],
+        tests: &[Named<fn(T)>],
     ) {
         for &(name, test) in tests {
             let needs = needs.to_vec();
@@ -100,6 +105,13 @@ impl Suite {
             });
             self.tests.push(Test { name: format!("{of}::{name}"), run });
         }
+    }
+
+    /// How many tests run at once for each core: one where each takes much of the machine, more than two where
+    /// they mostly wait.
+    pub fn for_each_core(mut self, tests: usize) -> Suite {
+        self.for_each_core = Some(tests);
+        self
     }
 
     /// Runs what the arguments of the program ask for.
@@ -114,16 +126,16 @@ impl Suite {
         let total = self.tests.len();
         let chosen = self.tests.into_iter().zip(&trials);
         let chosen = chosen.filter(|(_, trial)| !arguments.ignored && !arguments.is_filtered_out(trial));
-        run(chosen.map(|(test, _)| test).collect(), total, arguments.test_threads)
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = arguments.test_threads.unwrap_or(cores * self.for_each_core.unwrap_or(2));
+        run(chosen.map(|(test, _)| test).collect(), total, threads)
     }
 }
 
-fn run(tests: Vec<Test>, total: usize, threads: Option<usize>) -> ExitCode {
+fn run(tests: Vec<Test>, total: usize, threads: usize) -> ExitCode {
     let start = Instant::now();
     let count = tests.len();
     say(&format!("\nrunning {count} test{}\n", if count == 1 { "" } else { "s" }));
-    // Two for each core: these tests mostly wait for other processes.
-    let threads = threads.unwrap_or_else(|| 2 * thread::available_parallelism().map_or(1, usize::from));
     let (mut ignored, mut failures) = (0, Vec::new());
     let next = Mutex::new(tests.into_iter());
     let (sender, outcomes) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The fail2bans that the kit is tested with: those of Debian 12 and 13, unpacked and not installed.
+//! The fail2bans that the kit is tested with: those of Debian 12, 13 and 14, unpacked and not installed.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
@@ -32,9 +32,16 @@ pub fn trixie() -> Result<&'static Fail2ban, Why> {
     UNPACKED.get_or_init(|| Fail2ban::unpack("trixie")).as_ref().map_err(Why::clone)
 }
 
+/// That of the coming Debian 14, 1.1.1.
+pub fn forky() -> Result<&'static Fail2ban, Why> {
+    static UNPACKED: OnceLock<Result<Fail2ban, Why>> = OnceLock::new();
+    UNPACKED.get_or_init(|| Fail2ban::unpack("forky")).as_ref().map_err(Why::clone)
+}
+
+type Get = fn() -> Result<&'static Fail2ban, Why>;
+
 /// Each by the name of its Debian.
-pub const ALL: [(&str, fn() -> Result<&'static Fail2ban, Why>); 2] =
-    [("bookworm", bookworm), ("trixie", trixie)];
+pub const ALL: [(&str, Get); 3] = [("bookworm", bookworm), ("trixie", trixie), ("forky", forky)];
 
 /// The kit as it is shipped.
 pub fn kit() -> PathBuf {
@@ -65,18 +72,9 @@ impl Fail2ban {
             Why::Missing(format!("the fail2ban of Debian's {release} is not to be had: {why}"))
         })?;
         let fail2ban = Fail2ban { root };
-        let all_of_it = "import fail2ban.server.server, fail2ban.client.fail2banclient";
-        let python = output_of(fail2ban.python(&[], Path::new("-c")).arg(all_of_it));
-        match python {
+        match fail2ban.check_filter(&["runs"]) {
             Ok(_) => Ok(fail2ban),
-            Err(why) => {
-                let version = output_of(Command::new(PYTHON).arg("--version")).unwrap_or_default();
-                let last = why.trim().lines().last().unwrap_or_default();
-                Err(Why::Missing(format!(
-                    "the fail2ban of Debian's {release} does not run with {}: {last}",
-                    version.trim()
-                )))
-            }
+            Err(why) => Err(Why::Missing(why.trim().lines().last().unwrap_or("it does not run").to_owned())),
         }
     }
 
