@@ -60,7 +60,7 @@ need_file ca-certificates /etc/ssl/certs/ca-certificates.crt # cargo fetches ove
 need_command gcc gcc
 need_file libc6-dev /usr/include/*/stdlib.h /usr/include/stdlib.h
 [ -n "${LIBCLANG_PATH:-}" ] ||
-    need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*-linux-gnu/libclang-*.so*
+    need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*-linux-gnu/libclang-[0-9]*.so*
 
 case $what in
     test | test-arm64 | live)
