@@ -98,6 +98,10 @@ fn fail2bans_own_filter_is_not_misled_and_counts_good_phones(fail2ban: &Fail2ban
     assert!(code == Some(0) && said.contains("risk: counts what good phones do"), "{said}");
     let (said, code) = check(fail2ban, &["--mode", "normal"], &stock);
     assert!(code == Some(0) && !said.contains("risk:"), "{said}");
+    // A filter for nothing else.
+    let challenges = r"^ \[WARNING\] sofia_reg.c:\d+ SIP auth challenge \(REGISTER\) on sofia profile '\w+' for \[[^\]]*\] from ip <ADDR>$";
+    let (said, code) = check_regex(fail2ban, challenges);
+    assert!(code == Some(0) && said.contains("risk: counts what good phones do"), "{said}");
 }
 
 fn a_filter_that_reads_nothing_is_not_called_safe(fail2ban: &Fail2ban) {
