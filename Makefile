@@ -22,7 +22,7 @@ NATIVE   = $(shell dpkg --print-architecture)
 ARCH    ?= $(NATIVE)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-arm64 check bench install uninstall deb live fuzz valgrind tsan
+.PHONY: help deps man build demo test test-arm64 check bench install uninstall deb live fuzz valgrind tsan
 
 help: ## show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -51,6 +51,10 @@ check: ## formatting, clippy and documentation, warnings being errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --locked --document-private-items
+
+man: ## make the manual page from its source, after a change there (needs go-md2man)
+	@command -v go-md2man >/dev/null || { echo 'go-md2man is not installed: apt-get install go-md2man' >&2; exit 1; }
+	go-md2man -in docs/mod_fail2ban.8.md -out docs/mod_fail2ban.8
 
 bench: deps ## measure the handler beside a stand-in for the C module
 	$(CARGO) build --release --lib --locked
