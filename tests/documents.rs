@@ -444,3 +444,26 @@ fn every_piece_of_xml_in_the_documents_can_be_read() {
     }
     assert!(count > 2, "{count}");
 }
+
+#[test]
+fn the_picture_shows_the_recorded_terminal() {
+    let transcript = read("docs/attack.txt");
+    assert!(transcript.contains("\nno answer\n") && transcript.contains("Banned IP list:"), "{transcript}");
+    for theme in ["light", "dark"] {
+        let picture = read(&format!("docs/attack-{theme}.svg"));
+        let mut text = String::new();
+        let mut inside_tag = false;
+        for char in picture.chars() {
+            match char {
+                '<' => inside_tag = true,
+                '>' => inside_tag = false,
+                _ if !inside_tag => text.push(char),
+                _ => {}
+            }
+        }
+        let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        for line in transcript.lines() {
+            assert!(text.lines().any(|shown| shown == line), "run scripts/picture: {theme} lacks {line}");
+        }
+    }
+}
