@@ -24,21 +24,21 @@ const MEANINGS: [(&str, bool, &str); 4] = [
     (
         "A registration failed",
         true,
-        "The password was wrong, for a registration or for a call. fail2ban counts this line against \
-         the address in ip[…].",
+        "FreeSWITCH answered 403 to a registration or a call: mostly, the password was wrong. fail2ban counts \
+         this line against the address in ip[…].",
     ),
     (
         "Abandoned call from ",
         false,
         "A call was begun, FreeSWITCH asked for a password, and none ever came: a scanner, most likely. \
-         fail2ban counts it in its aggressive mode only, because such a call can be faked in another's name.",
+         In this format fail2ban counts it in its aggressive mode only: good callers hang up early, too.",
     ),
     ("Fail2ban stoping", false, "The module was unloaded; what was waiting has been written before."),
 ];
 
 const TRAP: &str = "A trap. The attacker chose a user name that reads like the rest of a line, to have 8.8.8.8 \
-                    banned in his place. The C module writes such a name as it is; this one makes its brackets \
-                    harmless, and the only ip[…] in the line is his own.";
+                    banned in its place. The C module writes such a name as it is; this one makes its brackets \
+                    harmless, and the only ip[…] in the line is its own.";
 
 /// Runs it.
 pub fn run() -> io::Result<()> {
@@ -71,7 +71,8 @@ pub fn run() -> io::Result<()> {
         say(&format!("  {line}"))?;
     }
     say("")?;
-    say("The filter and the jail for fail2ban are in conf/fail2ban; README.md says how to set them up.")
+    say("The filter and the jails for fail2ban are in conf/fail2ban; README.md says how to set them up. With the")?;
+    say("settings that are shipped, addresses that have logged in are known and not banned: docs/security.md.")
 }
 
 /// What has been shown so far.
