@@ -346,7 +346,10 @@ mod tests {
                 format!("{{\"time\":\"2026-11-22T06:21:58.493952+0530\",\"event\":\"{event}\"}}\n")
             );
         }
-        let dropped = Notice::Dropped([40, 80, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut losses = [0; EventType::COUNT];
+        losses[EventType::RegisterAttempt as usize] = 40;
+        losses[EventType::RegisterFailure as usize] = 80;
+        let dropped = Notice::Dropped(losses);
         assert_eq!(
             notice(Format::Classic, dropped),
             "Fail2ban dropped 120 lines (register_attempt=40 register_failure=80) at[2026-11-22T06:21:58.493952+0530]\n"

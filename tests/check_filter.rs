@@ -85,7 +85,10 @@ fn a_filter_for_freeswitchs_own_log_takes_an_address_from_a_name(fail2ban: &Fail
     let unanchored = r"\[WARNING\] sofia_reg\.c:\d+ SIP auth failure \(REGISTER\) on sofia profile '\w+' for \[.*\] from ip <HOST>";
     let (said, code) = check_regex(fail2ban, unanchored);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("Can't find user [[WARNING]") && said.contains("MISLED: finds 203.0.113.9"), "{said}");
+    assert!(
+        said.contains("Can't find user [[WARNING]") && said.contains("MISLED: finds 203.0.113.9"),
+        "{said}"
+    );
 
     let (said, code) = check_regex(fail2ban, r"\[WARNING\] .* sofia/\w+/.*@<HOST> Abandoned");
     assert!(code == Some(1) && said.contains("sofia/internal/1009@203.0.113.9 Abandoned"), "{said}");

@@ -143,7 +143,8 @@ fn the_shipped_settings_explain_every_parameter_and_every_event_type_and_no_othe
         .lines()
         .filter_map(|line| {
             let (name, what) = line.trim_start().split_once("  ")?;
-            let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_name =
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             (is_name && !what.trim().is_empty()).then_some(name)
         })
         .collect();
@@ -220,7 +221,9 @@ fn the_manual_has_every_member_of_the_status_and_every_metric() {
     let (members, _) = json.rsplit_once("\":").unwrap();
     let members: Vec<_> = members.split("\":").filter_map(|before| before.rsplit('"').next()).collect();
     assert!(members.len() > 30, "{members:?}");
-    for member in members.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')) {
+    for member in
+        members.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+    {
         let is_setting = PARAMETERS.contains(member);
         assert!(is_setting || told.contains(member), "STATUS lacks {member}");
     }
@@ -283,7 +286,10 @@ fn the_manual_has_every_error_and_warning() {
     let source = source();
     for part in MESSAGES.iter().flat_map(|message| message.iter()).chain(&REASONS) {
         assert!(manual.contains(part.trim()), "the manual lacks {part:?}");
-        assert!(source.contains(part.trim()), "the module does not say {part:?} any more: correct the manual, too");
+        assert!(
+            source.contains(part.trim()),
+            "the module does not say {part:?} any more: correct the manual, too"
+        );
     }
     // Whoever says something more comes by here, and adds it above.
     let said = source.matches("Level::Error").count() + source.matches("Level::Warning").count();
@@ -395,7 +401,8 @@ fn every_link_leads_somewhere() {
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         let without = without_code(&text);
-        let images = between(&without, "srcset=\"", "\"").into_iter().chain(between(&without, "src=\"", "\""));
+        let images =
+            between(&without, "srcset=\"", "\"").into_iter().chain(between(&without, "src=\"", "\""));
         for link in between(&without, "](", ")").into_iter().chain(images) {
             if link.starts_with("https://") {
                 continue;

@@ -71,8 +71,12 @@ pub fn run() -> io::Result<()> {
         say(&format!("  {line}"))?;
     }
     say("")?;
-    say("The filter and the jails for fail2ban are in conf/fail2ban; README.md says how to set them up. With the")?;
-    say("settings that are shipped, addresses that have logged in are known and not banned: docs/security.md.")
+    say(
+        "The filter and the jails for fail2ban are in conf/fail2ban; README.md says how to set them up. With the",
+    )?;
+    say(
+        "settings that are shipped, addresses that have logged in are known and not banned: docs/security.md.",
+    )
 }
 
 /// What has been shown so far.
