@@ -76,7 +76,7 @@ fn the_manual_tells_every_event_type_with_its_classic_message_and_no_other() {
     }
     let table: Vec<_> =
         all().map(|these| (these.name().to_owned(), these.row().message.trim_end().to_owned())).collect();
-    assert_eq!(told, table);
+    assert_eq!(told, table, "{MANUAL}, EVENT TYPES");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn the_security_document_says_of_every_event_type_what_the_table_says() {
             (these.name().to_owned(), over_udp.to_owned(), "no".to_owned())
         })
         .collect();
-    assert_eq!(told, table);
+    assert_eq!(told, table, "docs/security.md, the table of requests that can be forged");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn the_filter_counts_every_event_type_that_may_be_counted_and_knows_its_classic_
     }
     let uncounted = HARMLESS.into_iter().chain([EventType::SuccessAfterFailures]);
     let expected: BTreeSet<_> = names(all()).difference(&names(uncounted)).copied().collect();
-    assert_eq!(counted, expected);
+    assert_eq!(counted, expected, "{FILTER}, _failure and _other");
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn the_crowdsec_parser_reads_every_event_type_but_the_harmless() {
     let list = between(&parser, "in\n", "]")[0];
     let read: BTreeSet<_> = between(list, "'", "'").into_iter().collect();
     let expected: BTreeSet<_> = names(all()).difference(&names(HARMLESS)).copied().collect();
-    assert_eq!(read, expected);
+    assert_eq!(read, expected, "{CROWDSEC}, filter");
 }
 
 #[test]
 fn the_shipped_settings_explain_every_parameter_and_every_event_type_and_no_other() {
     let text = read(SETTINGS);
     let parameters: BTreeSet<_> = between(&text, "<param name=\"", "\"").into_iter().collect();
-    assert_eq!(parameters, PARAMETERS.into_iter().collect());
+    assert_eq!(parameters, PARAMETERS.into_iter().collect(), "{SETTINGS}, parameters");
     // A name, at least two spaces, and what it is.
     let explained: BTreeSet<_> = text
         .lines()
@@ -150,7 +150,7 @@ fn the_shipped_settings_explain_every_parameter_and_every_event_type_and_no_othe
         .collect();
     let mut expected = names(all());
     expected.extend(Format::ALL.map(|(_, name)| name));
-    assert_eq!(explained, expected);
+    assert_eq!(explained, expected, "{SETTINGS}, what the comments explain");
 }
 
 #[test]
@@ -161,14 +161,14 @@ fn the_shipped_settings_log_what_the_shipped_jail_counts() {
     assert!(settings.knows());
     let logged: BTreeSet<_> = settings.event_names().into_iter().collect();
     let expected: BTreeSet<_> = names(all()).difference(&names(HARMLESS)).copied().collect();
-    assert_eq!(logged, expected);
+    assert_eq!(logged, expected, "{SETTINGS}, events");
 }
 
 #[test]
 fn the_manual_has_every_parameter_and_no_other() {
     let manual = read(MANUAL);
     let told: Vec<_> = between(section(&manual, "## SETTINGS"), "\n### ", "\n");
-    assert_eq!(told, PARAMETERS);
+    assert_eq!(told, PARAMETERS, "{MANUAL}, SETTINGS");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn the_manual_has_every_command_and_no_other() {
     let mut commands: Vec<_> =
         console::COMPLETIONS.iter().filter_map(|words| words.split(' ').next()).collect();
     commands.dedup();
-    assert_eq!(told, commands);
+    assert_eq!(told, commands, "{MANUAL}, CONSOLE");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn the_manual_has_every_mode_of_the_filter_and_no_other() {
         .into_iter()
         .filter(|name| !name.starts_with("freeswitch-"))
         .collect();
-    assert_eq!(told, modes);
+    assert_eq!(told, modes, "{MANUAL}, THE FAIL2BAN JAILS");
     let jails = read("conf/fail2ban/jail.d/freeswitch-fail2ban.conf");
     for jail in between(&jails, "\n[", "]") {
         assert!(manual.contains(&format!("- **{jail}** ")), "the manual lacks the jail {jail}");
