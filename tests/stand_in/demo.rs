@@ -31,7 +31,7 @@ const MEANINGS: [(&str, bool, &str); 4] = [
         "Abandoned call from ",
         false,
         "A call was begun, FreeSWITCH asked for a password, and none ever came: a scanner, most likely. \
-         In this format fail2ban counts it in its aggressive mode only: good callers hang up early, too.",
+         In this format, which does not tell who has logged in, fail2ban counts it in its aggressive mode only.",
     ),
     ("Fail2ban stoping", false, "The module was unloaded; what was waiting has been written before."),
 ];
