@@ -60,7 +60,7 @@ pub fn process(site: &Site) {
         Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>()
     );
     for rate in [1, 10, 100, 1_000, 10_000] {
-        let rounds = if rate == 1 { 20 } else { 10 };
+        let rounds = if rate == 1 { 10 } else { 5 };
         let pace = paced(rate, rounds, |_| {});
         let mut row = String::new();
         for name in Site::names() {
