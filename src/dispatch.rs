@@ -16,7 +16,7 @@ use crate::host::configuration;
 use crate::host::event::{CoreEvent, Event, Kind};
 use crate::module::{self, Instance};
 use crate::settings::Settings;
-use crate::signal::{Field, Signal, Texts, transport};
+use crate::signal::{Field, RawSignal, Signal, Texts, transport};
 
 /// What shows that a SUBSCRIBE was accepted, and where it tells the call: seen in FreeSWITCH 1.10.12.
 pub const CONFIRMATIONS: [(CoreEvent, &Headers); 4] = [
@@ -85,8 +85,9 @@ fn on_custom_event(instance: &Instance, event: &Event<'_>, subclass: &[u8]) {
     let settings = instance.journal.settings();
     let is_brief =
         !settings.needs_all_headers() && headers.list.iter().any(|header| header.field == Field::ToUser);
-    let texts = read(event, if is_brief { &USER_AND_ADDRESS } else { headers });
-    match Signal::from_texts(event_type, texts) {
+    let mut raw = RawSignal::new(event_type);
+    event.texts(if is_brief { &USER_AND_ADDRESS } else { headers }, raw.texts());
+    match raw.validate() {
         Some(signal) => record(instance, &settings, signal),
         None => instance.journal.count_skipped(&settings, event_type),
     }
@@ -111,7 +112,7 @@ pub fn on_log_line(instance: &Instance, line: &[u8]) {
         return;
     }
     match rejection.signal {
-        Some(signal) => record(instance, &settings, signal),
+        Some(mut signal) => record(instance, &settings, &mut signal),
         None => instance.journal.count_skipped(&settings, EventType::AclReject),
     }
 }
@@ -144,7 +145,7 @@ pub fn on_report(channel: &Channel, reason: &[u8]) {
     signal.set(Field::Agent, channel.variable(c"sip_user_agent"));
     signal.set(Field::FromUser, channel.caller());
     signal.set(Field::ToUser, channel.callee());
-    record(&instance, &settings, signal);
+    record(&instance, &settings, &mut signal);
 }
 
 /// Records a report of an operator's; whether the address is trusted, and so was only counted.
@@ -153,11 +154,11 @@ pub fn report(instance: &Instance, ip: IpAddr, reason: &str) -> bool {
     let mut signal = Signal::new(EventType::Reported, ip, b"");
     signal.set(Field::Reason, Some(reason.as_bytes()));
     let trusted = is_trusted(&settings, ip);
-    instance.journal.record(&settings, signal, trusted);
+    instance.journal.record(&settings, &mut signal, trusted);
     trusted
 }
 
-fn record(instance: &Instance, settings: &Settings, signal: Signal<'_>) {
+fn record(instance: &Instance, settings: &Settings, signal: &mut Signal<'_>) {
     let trusted = is_trusted(settings, signal.ip);
     instance.journal.record(settings, signal, trusted);
 }
@@ -177,6 +178,7 @@ fn is_in_a_list(settings: &Settings, ip: IpAddr) -> bool {
         && ip.is_ok_and(|ip| settings.trusted.lists.iter().any(|list| configuration::acl_allows(list, ip)))
 }
 
+#[inline]
 fn read<'a>(event: &Event<'a>, headers: &Headers) -> Texts<'a> {
     let mut texts = [None; Field::COUNT];
     event.texts(headers, &mut texts);

@@ -224,14 +224,14 @@ impl Journal {
     }
 
     /// Records a signal. Takes one short lock, waits for nothing else, allocates nothing.
-    pub fn record(&self, settings: &Settings, mut signal: Signal<'_>, trusted: bool) {
+    pub fn record(&self, settings: &Settings, signal: &mut Signal<'_>, trusted: bool) {
         let now = (self.shared.host.now)();
         let mut state = self.shared.state();
         let State { memory, log, .. } = &mut *state;
-        let has_line = memory.observe(now, &mut signal, trusted, &mut Lines { settings, log, now, trusted });
+        let has_line = memory.observe(now, signal, trusted, &mut Lines { settings, log, now, trusted });
         if has_line {
             let known = memory.is_known(now, signal.ip);
-            Lines { settings, log, now, trusted }.line(now, &signal, known);
+            Lines { settings, log, now, trusted }.line(now, signal, known);
         }
         self.shared.wake(state);
     }

@@ -68,8 +68,8 @@ fn stop(journal: &Journal) {
     journal.stop(Instant::now() + Duration::from_secs(60)).unwrap();
 }
 
-fn record(journal: &Journal, signal: Signal<'_>, trusted: bool) {
-    journal.record(&journal.settings(), signal, trusted);
+fn record(journal: &Journal, mut signal: Signal<'_>, trusted: bool) {
+    journal.record(&journal.settings(), &mut signal, trusted);
 }
 
 #[test]

