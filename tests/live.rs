@@ -8,6 +8,8 @@ mod fail2ban;
 mod suite;
 mod support;
 
+#[path = "live/agent.rs"]
+mod agent;
 #[path = "live/configuration.rs"]
 mod configuration;
 #[path = "live/sip.rs"]
@@ -16,6 +18,8 @@ mod sip;
 mod sipp;
 #[path = "live/site.rs"]
 mod site;
+#[path = "live/stock.rs"]
+mod stock;
 #[path = "live/verto.rs"]
 mod verto;
 
@@ -33,6 +37,8 @@ mod reload;
 mod rotation;
 #[path = "live/signals.rs"]
 mod signals;
+#[path = "live/street.rs"]
+mod street;
 
 use std::process::ExitCode;
 
@@ -47,5 +53,6 @@ fn main() -> ExitCode {
     reload::add_to(&mut suite);
     rotation::add_to(&mut suite);
     signals::add_to(&mut suite);
+    street::add_to(&mut suite);
     suite.heavy().run()
 }

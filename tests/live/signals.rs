@@ -221,7 +221,7 @@ fn attacks_from_a_trusted_address_are_counted_and_not_logged() {
             let ip = [V4, V6].map(|family| site.attacker(family).to_string());
             assert!(ip.iter().any(|ip| line.contains(ip)), "{line}");
         }
-        let signals = &site.status()["events"];
+        let signals = &site.status()["signals"];
         for kind in ["register_attempt", "register_failure", "verto_login_failure", "acl_reject"] {
             let counts = &signals[kind];
             assert_eq!(

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::configuration::{self, EVENT_SOCKET, SIP};
 use super::fail2ban::network::{Family, Network, ip};
 use super::sip::Caller;
+use super::stock::Stock;
 use super::support::freeswitch::{FreeSwitch, Options};
 use super::support::{self, process, wait_until};
 
@@ -19,6 +20,8 @@ use super::support::{self, process, wait_until};
 const FIRST: [&str; 5] =
     ["mod_logfile", "mod_event_socket", "mod_commands", "mod_dptools", "mod_dialplan_xml"];
 const LAST: [&str; 2] = ["mod_sofia", "mod_verto"];
+/// What the stock configuration also needs for what the tests do with it.
+const STOCK: [&str; 2] = ["mod_hash", "mod_sms"];
 
 /// Not a full hour, to see the offset's minutes.
 const TIME_ZONE: &str = "<+0530>-5:30";
@@ -50,7 +53,6 @@ impl Site {
     }
 
     fn launch(module: &Path, fail2ban_conf: Option<&str>, load: bool) -> Site {
-        let prefix = std::env::var_os("FREESWITCH_PREFIX").expect("the suite has seen that it is set");
         let network = Network::silent().expect("the suite has seen that networks can be made");
         let folder = TempDir::with_prefix("live-").expect("a temporary folder");
         let conf = folder.path().join("conf/autoload_configs");
@@ -59,20 +61,45 @@ impl Site {
             fs::write(conf.join("fail2ban.conf.xml"), text).expect("the module's configuration");
         }
         connect(&network);
-
         let modules: Vec<_> = FIRST.into_iter().chain(load.then_some("mod_fail2ban")).chain(LAST).collect();
         let addresses = [Family::V4, Family::V6].map(|family| network.attacker.server(family));
+        let configuration = configuration::freeswitch(&modules, &addresses);
+        Site::run(module, network, folder, &configuration)
+    }
 
+    /// One with FreeSWITCH's stock configuration and the module's, as both are shipped. `prepare` may change the
+    /// network before FreeSWITCH runs; trunks are at these addresses.
+    pub fn stock(trunks: [IpAddr; 2], prepare: impl FnOnce(&Network)) -> Site {
+        let network = Network::silent().expect("the suite has seen that networks can be made");
+        let folder = TempDir::with_prefix("live-").expect("a temporary folder");
+        let conf = folder.path().join("conf");
+        fs::create_dir(&conf).expect("a folder for the configuration");
+        connect(&network);
+        prepare(&network);
+        let stock = Stock {
+            modules: &FIRST.into_iter().chain(["mod_fail2ban"]).chain(LAST).chain(STOCK).collect::<Vec<_>>(),
+            ips: [Family::V4, Family::V6].map(|family| network.attacker.server(family)),
+            trunks,
+            fail2ban_conf: include_str!("../../conf/autoload_configs/fail2ban.conf.xml"),
+        };
+        let configuration = stock.write(&conf);
+        let site = Site::run(&support::module_path(), network, folder, &configuration);
+        assert_eq!(site.cli("module_exists mod_fail2ban"), "true", "{}", site.host_log());
+        site
+    }
+
+    fn run(module: &Path, network: Network, folder: TempDir, configuration: &str) -> Site {
+        let prefix = std::env::var_os("FREESWITCH_PREFIX").expect("the suite has seen that it is set");
         // One at a time: the first makes certificates for all, and starting takes much of a small machine.
         static STARTING: Mutex<()> = Mutex::new(());
         let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let host = FreeSwitch::start_with(&Options {
             prefix: Path::new(&prefix),
             module,
-            modules: &FIRST.into_iter().chain(LAST).collect::<Vec<_>>(),
+            modules: &FIRST.into_iter().chain(LAST).chain(STOCK).collect::<Vec<_>>(),
             folder: folder.path(),
             certificates: Some(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("freeswitch-certs")),
-            configuration: &configuration::freeswitch(&modules, &addresses),
+            configuration,
             within: &network.server.within(),
             time_zone: Some(TIME_ZONE),
             connect: &|| network.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, EVENT_SOCKET))),
