@@ -248,7 +248,7 @@ impl Memory {
         if let Some(challenges) = &mut self.challenges
             && !has_verdict
         {
-            challenges.answer(look_up.call_id, look_up.ip);
+            challenges.answer_at_once(now, look_up.call_id, look_up.ip);
         }
     }
 

@@ -31,6 +31,8 @@ mod drop_in;
 mod hostile;
 #[path = "live/loading.rs"]
 mod loading;
+#[path = "live/look_ups.rs"]
+mod look_ups;
 #[path = "live/reload.rs"]
 mod reload;
 #[path = "live/rotation.rs"]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     drop_in::add_to(&mut suite);
     hostile::add_to(&mut suite);
     loading::add_to(&mut suite);
+    look_ups::add_to(&mut suite);
     reload::add_to(&mut suite);
     rotation::add_to(&mut suite);
     signals::add_to(&mut suite);

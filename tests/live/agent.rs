@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::fail2ban::network::{Namespace, Transport};
@@ -10,6 +11,9 @@ use super::fail2ban::network::{Namespace, Transport};
 /// How long a final reply may take; over UDP a request is sent again each `RESEND_AFTER` of it.
 const PATIENCE: Duration = Duration::from_secs(4);
 const RESEND_AFTER: Duration = Duration::from_secs(1);
+/// How long the way to a phone takes. To a MESSAGE that comes sooner after its challenge than sofia-sip has put the
+/// challenged one away, FreeSWITCH answers 500.
+const WAY: Duration = Duration::from_millis(20);
 
 /// What goes with a request.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +155,7 @@ impl Agent {
             (request.answer, replies.first().and_then(Reply::challenge))
         {
             let (name, realm, nonce) = challenge;
+            thread::sleep(WAY);
             let credentials = self.credentials(request, name, &realm, &nonce, password);
             replies.extend(self.ask(request, &call_id, &tag, &credentials));
         }

@@ -35,6 +35,17 @@ pub fn is_installed() -> Result<(), Why> {
     }
 }
 
+/// Something that tests may need: FreeSWITCH's mod_xml_curl.
+pub fn has_xml_curl() -> Result<(), Why> {
+    let prefix = PathBuf::from(std::env::var_os("FREESWITCH_PREFIX").unwrap_or_default());
+    let places = ["lib/freeswitch/mod", "mod"].map(|place| prefix.join(place).join("mod_xml_curl.so"));
+    if places.iter().any(|place| place.exists()) {
+        Ok(())
+    } else {
+        Err(Why::Missing("FREESWITCH_PREFIX has no mod_xml_curl".into()))
+    }
+}
+
 /// What the configuration is to have.
 pub struct Stock<'a> {
     /// In this order.
@@ -80,7 +91,7 @@ impl Stock<'_> {
                          <gateway name="trunk-{profile}">
                          <param name="username" value="trunk"/><param name="password" value="x"/>
                          <param name="proxy" value="{trunk}"/><param name="realm" value="{trunk}"/>
-                         <param name="retry-seconds" value="1"/>
+                         <param name="retry-seconds" value="5"/>
                          </gateway>
                        </include>"#
                 ),
