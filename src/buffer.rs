@@ -146,9 +146,10 @@ impl Buffer {
         self.filling.len == 0
     }
 
-    /// Whether it is time to write, however lately that was done.
-    pub fn is_half_full(&self) -> bool {
-        self.waiting_bytes() > self.capacity / 2
+    /// Whether it is time to write, however lately that was done: with much room left, and while the lines are
+    /// still in the processor's cache.
+    pub fn is_filling(&self) -> bool {
+        self.waiting_bytes() > self.capacity / 8
     }
 
     /// Bytes that wait, taken or not.

@@ -13,24 +13,13 @@ use crate::event_type::{EventType, GATEWAY_STATE};
 use crate::headers::{Header, Headers};
 use crate::host::channel::Channel;
 use crate::host::configuration;
-use crate::host::event::{CoreEvent, Event, Kind, Topic};
+use crate::host::event::{CoreEvent, Event, Kind};
 use crate::module::{self, Instance};
 use crate::settings::Settings;
 use crate::signal::{Field, Signal, Texts, transport};
 
-/// What has to be bound for these settings.
-pub fn topics(settings: &Settings) -> Vec<Topic> {
-    let mut topics: Vec<Topic> = settings.subclasses().into_iter().map(Topic::Subclass).collect();
-    topics.extend([Topic::Core(CoreEvent::Trap), Topic::Core(CoreEvent::ReloadXml)]);
-    if settings.watches_confirmations() {
-        topics.extend(CONFIRMATIONS.map(|(event, _)| Topic::Core(event)));
-        topics.push(Topic::Core(CoreEvent::Message));
-    }
-    topics
-}
-
 /// What shows that a SUBSCRIBE was accepted, and where it tells the call: seen in FreeSWITCH 1.10.12.
-const CONFIRMATIONS: [(CoreEvent, &Headers); 4] = [
+pub const CONFIRMATIONS: [(CoreEvent, &Headers); 4] = [
     (CoreEvent::PresenceProbe, &Headers::new(&[Header::new("sub-call-id", Field::CallId)])),
     (CoreEvent::MessageQuery, &Headers::new(&[Header::new("vm-sub-call-id", Field::CallId)])),
     (CoreEvent::PhoneFeatureSubscribe, &Headers::new(&[Header::new("call-id", Field::CallId)])),

@@ -8,7 +8,7 @@ use crate::signal::Field;
 pub struct Headers {
     /// At most 64 of them.
     pub list: &'static [Header],
-    /// A bit for the hash of each, so that most other headers are passed over at one look.
+    /// A bit for the hash of each, so that most other headers are skipped after one look.
     pub bits: u64,
 }
 

@@ -115,7 +115,7 @@ pub(crate) enum Waits {
     /// It does not wait.
     #[default]
     No,
-    /// It has just written, and lets lines gather until the buffer is half full.
+    /// It has just written, and lets lines gather until the buffer fills.
     ForMany,
     /// The first line wakes it.
     ForOne,
@@ -428,7 +428,7 @@ impl Shared {
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let wakes = match state.writer.waits {
             Waits::No => false,
-            Waits::ForMany => state.log.buffer.is_half_full(),
+            Waits::ForMany => state.log.buffer.is_filling(),
             Waits::ForOne => state.log.has_something(),
             Waits::ForAny => state.log.has_something() || state.memory.is_waiting(),
         };

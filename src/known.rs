@@ -102,7 +102,7 @@ impl Known {
         self.lifetime = lifetime.as_secs() as i64;
     }
 
-    /// How many addresses there are; those that are known no more go within a second or two.
+    /// How many addresses there are; those that are known no more go within about a minute.
     pub fn len(&self) -> usize {
         self.addresses.len()
     }

@@ -120,7 +120,7 @@ mod tests {
         let path = folder.path().join(NAME);
         save(&path, &known(at(1_000_000, 500)).page(at(1_000_000, 500), 0).0, at(1_000_000, 500)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        // The monotonic clock begins anew.
+        // The monotonic clock begins again at another place.
         let now = at(1_000_000 + 1000, 7);
         let mut read = empty();
         load(&path, &mut read, now).unwrap();

@@ -16,6 +16,7 @@
 
 pub mod acl_line;
 pub mod address;
+pub mod bindings;
 pub mod buffer;
 pub mod challenges;
 pub mod console;
@@ -26,6 +27,7 @@ pub mod event_type;
 pub mod headers;
 pub mod host;
 pub mod journal;
+pub mod keeper;
 pub mod kept;
 pub mod known;
 pub mod known_file;
@@ -51,6 +53,9 @@ use crate::host::{boundary, interface, library};
 /// The module's name.
 pub const NAME: &CStr = c"mod_fail2ban";
 
+/// Its version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What FreeSWITCH's loader looks for.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "the loader's name for it")]
@@ -72,7 +77,12 @@ unsafe extern "C" fn mod_fail2ban_load(
         // SAFETY: they are the host's, as it passed them.
         let registered = unsafe { interface::register(interface, pool, console::SYNTAX) };
         match registered.and_then(|()| module::load()) {
-            Ok(()) => sys::SWITCH_STATUS_SUCCESS,
+            Ok(()) => {
+                for words in console::COMPLETIONS {
+                    interface::set_completion(&format!("add fail2ban {words}"));
+                }
+                sys::SWITCH_STATUS_SUCCESS
+            }
             Err(why) => {
                 say(Level::Error, &format!("mod_fail2ban is not loaded: {why}"));
                 sys::SWITCH_STATUS_FALSE

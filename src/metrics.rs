@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::VERSION;
 use crate::event_type::{EventType, PerType};
-use crate::module::VERSION;
 use crate::status::{Status, WriterState};
 
 /// All metrics, ending in `# EOF`.

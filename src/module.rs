@@ -24,36 +24,28 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::VERSION;
 use crate::acl_line::SofiaAcls;
+use crate::bindings::Bindings;
 use crate::event_type::EventType;
 use crate::host::configuration;
-use crate::host::directory::DirectoryBinding;
-use crate::host::event::EventBinding;
-use crate::host::log::{Level, LogBinding, say};
+use crate::host::log::{Level, say};
 use crate::host::thread::Thread;
-use crate::host::{clock, interface, registrations};
+use crate::host::{clock, registrations};
 use crate::journal::{Host, Journal};
+use crate::keeper::{Keeper, Work};
 use crate::known::Known;
 use crate::memory::account_of_registration;
 use crate::settings::{self, Settings};
-use crate::{address, console, dispatch, known_file};
-
-/// The module's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::{address, known_file};
 
 /// Shutdown writes what waits within this time.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Of it, so much is left for writing where unbinding takes long.
 const WRITING_LIMIT: Duration = Duration::from_secs(2);
-/// A reload that is asked for in the console is waited for this long; it goes on by itself. Not longer, since
-/// the console's command may run on a thread that the reload itself has to wait for (a Lua hook of an event).
-const RELOAD_ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Known addresses are saved this often, if any have changed.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The module, for as long as it is loaded.
 pub struct Instance {
@@ -66,14 +58,6 @@ pub struct Instance {
     known_file: PathBuf,
     bindings: Mutex<Option<Bindings>>,
     threads: Mutex<Vec<Thread>>,
-}
-
-/// What is bound.
-#[derive(Default)]
-struct Bindings {
-    events: Vec<EventBinding>,
-    log: Option<LogBinding>,
-    directory: Option<DirectoryBinding>,
 }
 
 /// See the module's table.
@@ -214,9 +198,6 @@ impl Instance {
         if let Some(bindings) = lock(&self.bindings).as_mut() {
             bindings.extend(&settings, self)?;
         }
-        for words in console::COMPLETIONS {
-            interface::set_completion(&format!("add fail2ban {words}"));
-        }
         Ok(())
     }
 
@@ -241,16 +222,13 @@ impl Instance {
         // Unbinding waits for whatever FreeSWITCH delivers just now, in any module's handler.
         let unbinder = {
             let instance = Arc::clone(self);
-            Thread::spawn(c"fail2ban-unbind", move || {
-                drop(lock(&instance.bindings).take());
-                interface::set_completion("del fail2ban");
-            })
+            Thread::spawn(c"fail2ban-unbind", move || instance.unbind())
         };
         let unbound = match unbinder {
             Ok(thread) => thread.join_by(by - WRITING_LIMIT),
             // Without a thread, it has to be done here.
             Err(_) => {
-                drop(lock(&self.bindings).take());
+                self.unbind();
                 Ok(())
             }
         };
@@ -285,6 +263,12 @@ impl Instance {
         if why.is_empty() { Ok(()) } else { Err(why.join("; ")) }
     }
 
+    fn unbind(&self) {
+        if let Some(bindings) = lock(&self.bindings).take() {
+            bindings.end();
+        }
+    }
+
     /// Whether the threads that did not end in time have ended.
     fn has_ended(&self) -> bool {
         let mut threads = lock(&self.threads);
@@ -296,7 +280,7 @@ impl Instance {
     /// The keeper's thread.
     fn keep(self: Arc<Instance>) {
         loop {
-            match self.keeper.next_work(SAVE_INTERVAL) {
+            match self.keeper.next_work() {
                 Work::Reload { reads_files } => {
                     let result = self.reload(reads_files);
                     self.keeper.finish_reload(result);
@@ -376,37 +360,6 @@ impl Instance {
     }
 }
 
-impl Bindings {
-    /// Binds what these settings need and is not bound yet.
-    fn extend(&mut self, settings: &Settings, instance: &Arc<Instance>) -> Result<(), String> {
-        // Whatever fails, what was bound before it is unbound again.
-        let mut new = Bindings::default();
-        for topic in dispatch::topics(settings) {
-            if !self.events.iter().any(|binding| binding.topic() == topic) {
-                new.events.push(EventBinding::bind(topic, instance)?);
-            }
-        }
-        if settings.reads_host_log() && self.log.is_none() {
-            new.log = Some(LogBinding::bind(instance)?);
-        }
-        if settings.watches_look_ups() && self.directory.is_none() {
-            new.directory = Some(DirectoryBinding::bind(instance)?);
-        }
-        self.events.append(&mut new.events);
-        self.log = self.log.take().or(new.log.take());
-        self.directory = self.directory.take().or(new.directory.take());
-        Ok(())
-    }
-
-    /// Unbinds what these settings don't need.
-    fn reduce(&mut self, settings: &Settings) {
-        let topics = dispatch::topics(settings);
-        self.events.retain(|binding| topics.contains(&binding.topic()));
-        self.log.take_if(|_| !settings.reads_host_log());
-        self.directory.take_if(|_| !settings.watches_look_ups());
-    }
-}
-
 /// Reads `fail2ban.conf`; gives the settings and what is odd about them. The C module's `do_config`.
 fn read_settings() -> Result<(Settings, Vec<String>), String> {
     let file = settings::FILE;
@@ -427,113 +380,7 @@ fn read_settings() -> Result<(Settings, Vec<String>), String> {
     Ok((settings, warnings))
 }
 
-/// What the keeper is asked for, and what came of it.
-#[derive(Default)]
-pub struct Keeper {
-    requests: Mutex<Requests>,
-    wake: Condvar,
-    finished: Condvar,
-    is_stopping: AtomicBool,
-}
-
-#[derive(Default)]
-struct Requests {
-    /// Reloads that were asked for, and of these, those that have ended.
-    asked: u64,
-    ended: u64,
-    /// The next one has FreeSWITCH read its files first.
-    reads_files: bool,
-    /// Since when one is under way.
-    since: Option<Instant>,
-    result: Option<Result<bool, String>>,
-}
-
-enum Work {
-    Reload { reads_files: bool },
-    Save,
-    End,
-}
-
-impl Keeper {
-    /// Has the settings read again soon: for threads that must not wait.
-    pub fn request_reload(&self) {
-        lock(&self.requests).asked += 1;
-        self.wake.notify_all();
-    }
-
-    /// Has FreeSWITCH read its files and then the settings, and waits for the outcome; `None` if that takes
-    /// longer than it may: it goes on then.
-    pub fn reload(&self) -> Option<Result<bool, String>> {
-        let by = Instant::now() + RELOAD_ANSWER_LIMIT;
-        let mut requests = lock(&self.requests);
-        requests.asked += 1;
-        requests.reads_files = true;
-        let ticket = requests.asked;
-        self.wake.notify_all();
-        while requests.ended < ticket {
-            let left = by.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_stopping() {
-                return None;
-            }
-            requests = self.finished.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        requests.result.clone()
-    }
-
-    /// For how long a reload has been under way.
-    pub fn reloading_for(&self) -> Option<Duration> {
-        lock(&self.requests).since.map(|since| since.elapsed())
-    }
-
-    fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        // Under the lock, so that the keeper is not just about to wait.
-        drop(lock(&self.requests));
-        self.wake.notify_all();
-        self.finished.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    fn next_work(&self, limit: Duration) -> Work {
-        let mut requests = lock(&self.requests);
-        loop {
-            if self.is_stopping() {
-                return Work::End;
-            }
-            if requests.ended < requests.asked {
-                // Whoever asks from now on is answered by another reload.
-                requests.ended = requests.asked - 1;
-                requests.since = Some(Instant::now());
-                return Work::Reload { reads_files: std::mem::take(&mut requests.reads_files) };
-            }
-            let (next, timeout) =
-                self.wake.wait_timeout(requests, limit).unwrap_or_else(PoisonError::into_inner);
-            requests = next;
-            if timeout.timed_out() {
-                return Work::Save;
-            }
-        }
-    }
-
-    fn finish_reload(&self, result: Result<bool, String>) {
-        match &result {
-            Ok(true) => say(Level::Notice, "mod_fail2ban: the changed settings are active"),
-            Ok(false) => {}
-            Err(why) => say(Level::Error, &format!("mod_fail2ban keeps its settings: {why}")),
-        }
-        let mut requests = lock(&self.requests);
-        requests.ended += 1;
-        requests.since = None;
-        requests.result = Some(result);
-        drop(requests);
-        self.finished.notify_all();
-    }
-}
-
-/// A panic leaves nothing half done that matters.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks. A panic leaves nothing half done that matters.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

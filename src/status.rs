@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::VERSION;
 use crate::event_type::EventType;
 use crate::journal::Snapshot;
 use crate::known::Address;
-use crate::module::{Instance, VERSION};
+use crate::module::Instance;
 
 /// A write that takes longer is stuck. The log file is looked at only if the writer gets on: a hung mount must
 /// not hang the console, too.

@@ -173,7 +173,7 @@ impl Writer {
             }
             if !state.log.buffer.is_empty() {
                 let next_write = self.last_write + POLL_INTERVAL;
-                if is_stopping || now >= next_write || state.log.buffer.is_half_full() {
+                if is_stopping || now >= next_write || state.log.buffer.is_filling() {
                     state.log.buffer.take(&mut self.batch);
                     return Work::Write;
                 }

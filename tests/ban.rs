@@ -23,7 +23,7 @@ use support::{Event, Switch};
 
 fn main() -> ExitCode {
     let mut suite = Suite::default();
-    for (release, get) in fail2ban::ALL {
+    for (release, get) in fail2ban::STABLE {
         let needs = [needs::network, needs::nftables];
         suite.add_with(
             &needs,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             );
         }
     }
-    suite.run()
+    suite.for_each_core(4).run()
 }
 
 /// How many failures the jail allows.

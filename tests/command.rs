@@ -196,7 +196,17 @@ fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
 fn help_and_completion_name_every_command() {
     let switch = Switch::loaded("");
     for answer in [switch.api("fail2ban help"), switch.api("fail2ban")] {
-        for command in ["status [json]", "reload", "reopen", "test [IP [COUNT]]", "help"] {
+        for command in [
+            "status [json]",
+            "known [IP]",
+            "forget IP",
+            "report IP REASON",
+            "metrics",
+            "reload",
+            "reopen",
+            "test [IP [COUNT]]",
+            "help",
+        ] {
             assert!(answer.contains(&format!("fail2ban {command}")), "{answer}");
         }
     }

@@ -1,13 +1,14 @@
 //! One decision for two switches: the module, Debian's CrowdSec with the shipped kit, real nftables, and the
 //! packets of attackers and of a bystander, in network namespaces.
 //!
-//! Needs root, network namespaces, nftables and Debian's packages, which are unpacked and not installed. Where
-//! one of these is missing the tests are ignored and say why; with `REQUIRE_ALL=1` they fail instead.
+//! Needs root, network namespaces, nftables and Debian's packages, which are unpacked and not installed.
 
-#[path = "crowdsec/network.rs"]
+#[path = "support/crowdsec/network.rs"]
 mod network;
-#[path = "crowdsec/site.rs"]
+#[path = "support/crowdsec/site.rs"]
 mod site;
+#[path = "support/suite.rs"]
+mod suite;
 mod support;
 
 use std::fs;
@@ -16,74 +17,58 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use parking_lot::Mutex;
-
 use network::Family::{V4, V6};
 use site::Site;
+use suite::{Suite, needs};
 use support::{Event, wait_until};
 
 const NOW: Duration = Duration::ZERO;
 
-/// The one that most tests share, each with attackers of its own. A test that stops the local API has another.
-static SHARED: Mutex<Option<Arc<Site>>> = Mutex::new(None);
-
 fn main() -> ExitCode {
-    let tests = vec![
-        shared("nine_failures_ban_nobody_and_the_tenth_bans_on_both_switches", nine_and_ten),
-        shared("over_ipv6_as_well", over_ipv6),
-        shared("an_unban_reaches_both_switches_and_the_next_ban_is_longer", unban),
-        shared("ten_failures_at_any_pace_within_ten_minutes_ban", any_pace),
-        shared("who_guesses_slowly_is_banned", slowly),
-        shared("guesses_for_six_users_ban_and_one_user_from_ten_addresses_is_an_alert", many),
-        shared("verto_logins_count", verto),
-        shared("a_known_address_is_never_banned", known),
-        shared("what_can_be_caused_in_anothers_name_bans_only_the_unknown", spoofable),
-        shared("who_is_trusted_is_never_banned", trusted),
-        shared("hostile_names_ban_only_whom_they_come_from", hostile),
-        shared("failures_before_and_after_a_rotation_add_up", rotation),
-        Trial::ignorable_test("bans_outlive_the_local_api_and_alerts_wait_for_it", || {
-            run(|| Site::new(site::packages()?).map(Arc::new), lapi_dies)
-        }),
-        Trial::ignorable_test("time_from_the_tenth_failure_to_the_drop_and_memory", || {
-            run(|| Site::new(site::packages()?).map(Arc::new), measure)
-        })
-        .with_kind("measurement, run with --ignored")
-        .with_ignored_flag(true),
-    ];
-    let mut arguments = Arguments::from_args();
-    // They mostly wait, for what agents and bouncers do once a second.
-    arguments.test_threads.get_or_insert(6);
-    let conclusion = libtest_mimic::run(&arguments, tests);
-    drop(SHARED.lock().take());
-    conclusion.exit_code()
-}
-
-fn shared(name: &str, test: fn(&Site)) -> Trial {
-    Trial::ignorable_test(name, move || {
-        let site = || {
-            let mut shared = SHARED.lock();
-            if shared.is_none() {
-                *shared = Some(Arc::new(Site::new(site::packages()?)?));
-            }
-            Ok(shared.clone().expect("it was just made"))
-        };
-        run(site, test)
-    })
-}
-
-fn run(site: impl Fn() -> Result<Arc<Site>, String>, test: fn(&Site)) -> Result<Completion, Failed> {
-    match site::packages() {
-        Ok(_) => {
-            test(&*site()?);
-            Ok(Completion::Completed)
-        }
-        Err(why) if std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1") => Err(why.into()),
-        Err(why) => Ok(Completion::ignored_with(why.lines().collect::<Vec<_>>().join(" "))),
+    let mut suite = Suite::default();
+    let needs = [needs::stand_in, needs::network, needs::nftables];
+    suite.add_with(
+        &needs,
+        "two_switches",
+        Site::shared,
+        tests![
+            nine_failures_ban_nobody_and_the_tenth_bans_on_both_switches,
+            over_ipv6_as_well,
+            an_unban_reaches_both_switches_and_the_next_ban_is_longer,
+            ten_failures_at_any_pace_within_ten_minutes_ban,
+            who_guesses_slowly_is_banned,
+            guesses_for_six_users_ban_and_one_user_from_ten_addresses_is_an_alert,
+            verto_logins_count,
+            a_known_address_is_never_banned,
+            what_can_be_caused_in_anothers_name_bans_only_the_unknown,
+            what_every_phone_causes_bans_nobody_and_a_login_after_failures_is_an_alert,
+            who_is_trusted_is_never_banned,
+            hostile_names_ban_only_whom_they_come_from,
+            failures_before_and_after_a_rotation_add_up,
+        ],
+    );
+    // This one stops the local API.
+    suite.add_with(
+        &needs,
+        "two_more_switches",
+        Site::new,
+        tests![bans_outlive_the_local_api_and_alerts_wait_for_it],
+    );
+    // For a person: MEASURE=1 cargo test --release --test crowdsec time_from -- --nocapture
+    if std::env::var_os("MEASURE").is_some() {
+        suite.add_with(
+            &needs,
+            "two_measured_switches",
+            Site::new,
+            tests![time_from_the_tenth_failure_to_the_drop_and_memory],
+        );
     }
+    let code = suite.run();
+    Site::end_shared();
+    code
 }
 
-fn nine_and_ten(site: &Site) {
+fn nine_failures_ban_nobody_and_the_tenth_bans_on_both_switches(site: Arc<Site>) {
     let attacker = site.attacker(V4);
     site.a.fail(9, "1009", attacker);
     site.assert_not_banned(&site.a, &[attacker]);
@@ -94,7 +79,7 @@ fn nine_and_ten(site: &Site) {
     site.wait_until_dropped_by_both(attacker);
 }
 
-fn over_ipv6(site: &Site) {
+fn over_ipv6_as_well(site: Arc<Site>) {
     let (nine, ten) = (site.attacker(V6), site.attacker(V6));
     site.b.fail(9, "1009", nine);
     site.b.fail(10, "1009", ten);
@@ -102,11 +87,15 @@ fn over_ipv6(site: &Site) {
     site.assert_not_banned(&site.b, &[nine]);
 }
 
-fn unban(site: &Site) {
+fn an_unban_reaches_both_switches_and_the_next_ban_is_longer(site: Arc<Site>) {
     let attacker = site.attacker(V4);
     // How long the ban is that one report brings, such as "1h59" of "1h59m58.2s"; it counts from the line.
     let ban = |ago| {
-        site.a.write_line("reported", attacker, Some(false), "1009", ago);
+        if ago == NOW {
+            site.a.cause("reported", 1, attacker);
+        } else {
+            site.a.write_line("reported", attacker, Some(false), ago);
+        }
         site.wait_until_dropped_by_both(attacker);
         let decisions = site.decisions(attacker);
         assert_eq!(decisions.len(), 1, "{decisions:?}");
@@ -123,10 +112,10 @@ fn unban(site: &Site) {
     assert!(["1h58", "1h59", "2h0"].contains(&second.as_str()), "the second ban: {second}");
 }
 
-fn any_pace(site: &Site) {
+fn ten_failures_at_any_pace_within_ten_minutes_ban(site: Arc<Site>) {
     let fail = |attacker, times: u64, apart: Duration| {
         for remaining in (0..times).rev() {
-            site.a.write_line("register_failure", attacker, None, "1009", apart * remaining as u32);
+            site.a.write_line("register_failure", attacker, None, apart * remaining as u32);
         }
     };
     // From the first to the tenth: 9:45, and 10:03.
@@ -138,20 +127,20 @@ fn any_pace(site: &Site) {
     site.assert_not_banned(&site.a, &[beyond, nine]);
 }
 
-fn slowly(site: &Site) {
+fn who_guesses_slowly_is_banned(site: Arc<Site>) {
     let (slow, slower) = (site.attacker(V4), site.attacker(V4));
     for remaining in (0..24u64).rev() {
         // One each twelve minutes, and one an hour.
         let ago = |minutes: u64| Duration::from_secs(60 * minutes * remaining);
-        site.a.write_line("register_failure", slow, None, "1009", ago(12));
-        site.a.write_line("register_failure", slower, None, "1009", ago(60));
+        site.a.write_line("register_failure", slow, None, ago(12));
+        site.a.write_line("register_failure", slower, None, ago(60));
     }
     site.wait_until_dropped_by_both(slow);
     assert!(site.alerts("slow").contains(&(slow.to_string(), 1)));
     site.assert_not_banned(&site.a, &[slower]);
 }
 
-fn many(site: &Site) {
+fn guesses_for_six_users_ban_and_one_user_from_ten_addresses_is_an_alert(site: Arc<Site>) {
     // One address, a guess for each of many users.
     let (five, six) = (site.attacker(V4), site.attacker(V4));
     for user in 1000..1005 {
@@ -171,19 +160,11 @@ fn many(site: &Site) {
     site.assert_not_banned(&site.a, &[&all[..], &[five]].concat());
 }
 
-fn verto(site: &Site) {
+fn verto_logins_count(site: Arc<Site>) {
     let (nine, ten) = (site.attacker(V4), site.attacker(V4));
     for (times, ip) in [(9, nine), (10, ten)] {
         for _ in 0..times {
-            site.b.switch.fire_event(&Event::new(&[
-                ("Event-Name", "CUSTOM"),
-                ("Event-Subclass", "verto::login"),
-                ("verto_profile_name", "default-v4"),
-                ("verto_client_address", &format!("{ip}:49364")),
-                ("verto_login", "1009@switch.example"),
-                ("verto_success", "0"),
-                ("verto_result_txt", "Authentication Failure"),
-            ]));
+            site.b.switch.fire_event(&Event::verto_login("1009@switch.example", &ip.to_string(), false));
         }
     }
     site.wait_until_dropped_by_both(ten);
@@ -194,42 +175,39 @@ fn verto(site: &Site) {
 const FAILURES: [&str; 2] = ["register_failure", "verto_login_failure"];
 const PROBING: [&str; 4] = ["wrong_call_state", "challenge_unanswered", "acl_reject", "auth_unconfirmed"];
 
-fn known(site: &Site) {
+fn a_known_address_is_never_banned(site: Arc<Site>) {
     let phone = site.attacker(V4);
-    for event in FAILURES.iter().chain(&PROBING).chain(&["reported"]) {
-        for user in 0..25 {
-            site.a.write_line(event, phone, Some(true), &user.to_string(), NOW);
-        }
+    site.a.make_known(phone);
+    let logged = FAILURES.iter().chain(&["wrong_call_state", "acl_reject", "reported"]);
+    for event in logged.clone().chain(&["challenge_unanswered", "auth_unconfirmed"]) {
+        site.a.cause(event, 25, phone);
+    }
+    for event in logged {
+        wait_until("the lines", || site.a.lines(event, phone).len() == 25);
+        assert!(site.a.lines(event, phone).iter().all(|line| line["known"] == true), "{event}");
     }
     site.assert_not_banned(&site.a, &[phone]);
 }
 
-fn spoofable(site: &Site) {
+fn what_can_be_caused_in_anothers_name_bans_only_the_unknown(site: Arc<Site>) {
     let (mut banned, mut spared, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
     for event in PROBING {
-        for (times, known, outcome) in
-            [(9, Some(false), &mut spared), (10, Some(false), &mut banned), (25, None, &mut unclear)]
-        {
-            let ip = site.attacker(V4);
-            for _ in 0..times {
-                site.a.write_line(event, ip, known, "1009", NOW);
-            }
-            outcome.push(ip);
+        let [nine, ten, unknown] = [(); 3].map(|()| site.attacker(V4));
+        for (ip, times) in [(nine, 9), (ten, 10)] {
+            site.a.cause(event, times, ip);
+            wait_until("the lines", || site.a.lines(event, ip).len() == times);
+            assert!(site.a.lines(event, ip).iter().all(|line| line["known"] == false), "{event}");
         }
+        (0..25).for_each(|_| site.a.write_line(event, unknown, None, NOW));
+        spared.push(nine);
+        banned.push(ten);
+        unclear.push(unknown);
     }
-    for (known, outcome) in [(None, &mut spared), (Some(false), &mut banned)] {
-        let ip = site.attacker(V4);
-        site.a.write_line("reported", ip, known, "1009", NOW);
-        outcome.push(ip);
-    }
-    // These are no attacks.
-    let (phone, lucky) = (site.attacker(V4), site.attacker(V4));
-    for _ in 0..25 {
-        site.a.write_line("register_attempt", phone, Some(false), "1009", NOW);
-        site.a.write_line("challenge", phone, Some(false), "1009", NOW);
-    }
-    site.a.write_line("success_after_failures", lucky, Some(false), "1009", NOW);
-    spared.extend([phone, lucky]);
+    let [reported, unknown] = [(); 2].map(|()| site.attacker(V4));
+    site.a.cause("reported", 1, reported);
+    banned.push(reported);
+    site.a.write_line("reported", unknown, None, NOW);
+    spared.push(unknown);
 
     for ip in banned {
         site.wait_until_dropped_by_both(ip);
@@ -237,12 +215,28 @@ fn spoofable(site: &Site) {
     for ip in &unclear {
         wait_until("an alert", || site.alerts("probing-unproven").contains(&(ip.to_string(), 0)));
     }
-    wait_until("an alert", || site.alerts("success-after-failures") == [(lucky.to_string(), 0)]);
     site.assert_not_banned(&site.a, &[spared, unclear].concat());
 }
 
+fn what_every_phone_causes_bans_nobody_and_a_login_after_failures_is_an_alert(site: Arc<Site>) {
+    let (phone, lucky) = (site.attacker(V4), site.attacker(V4));
+    for number in 0..25 {
+        let call = format!("phone-{number}");
+        site.a.switch.fire_event(&Event::challenge(&call, &phone.to_string()));
+        // Credentials that are refused without a failure, so that the phone does not become known.
+        let answer = Event::register_attempt("1009", &phone.to_string(), "FORBIDDEN");
+        site.a.switch.fire_event(&answer.with("call-id", &call));
+    }
+    site.a.fail(5, "1009", lucky);
+    site.a.make_known(lucky);
+    wait_until("an alert", || site.alerts("success-after-failures") == [(lucky.to_string(), 0)]);
+    site.assert_not_banned(&site.a, &[phone, lucky]);
+    assert_eq!(site.a.lines("register_attempt", phone).len(), 25);
+    assert_eq!(site.a.lines("challenge_unanswered", phone).len(), 0);
+}
+
 /// By the kit's white list, and by the one that Debian enables.
-fn trusted(site: &Site) {
+fn who_is_trusted_is_never_banned(site: Arc<Site>) {
     let trusted = ["127.0.0.1", "::1", "198.51.100.7", "10.1.2.3", "172.16.1.2", "192.168.1.2"]
         .map(|ip| ip.parse().unwrap());
     for ip in trusted {
@@ -251,7 +245,7 @@ fn trusted(site: &Site) {
     site.assert_not_banned(&site.b, &trusted);
 }
 
-fn hostile(site: &Site) {
+fn hostile_names_ban_only_whom_they_come_from(site: Arc<Site>) {
     let bystander = site.bystander(V4);
     let attacker = site.attacker(V4);
     let line =
@@ -280,7 +274,7 @@ fn hostile(site: &Site) {
     site.assert_bystander_gets_through();
 }
 
-fn rotation(site: &Site) {
+fn failures_before_and_after_a_rotation_add_up(site: Arc<Site>) {
     let attacker = site.attacker(V4);
     site.b.fail(9, "1009", attacker);
     site.assert_not_banned(&site.b, &[attacker]);
@@ -290,7 +284,7 @@ fn rotation(site: &Site) {
     site.wait_until_dropped_by_both(attacker);
 }
 
-fn lapi_dies(site: &Site) {
+fn bans_outlive_the_local_api_and_alerts_wait_for_it(site: Arc<Site>) {
     let (before, during) = (site.attacker(V4), site.attacker(V6));
     site.a.fail(10, "1009", before);
     site.wait_until_dropped_by_both(before);
@@ -312,7 +306,7 @@ fn lapi_dies(site: &Site) {
     site.wait_until_dropped_by_both(before);
 }
 
-fn measure(site: &Site) {
+fn time_from_the_tenth_failure_to_the_drop_and_memory(site: Arc<Site>) {
     for family in [V4, V6] {
         let mut times = [Vec::new(), Vec::new()];
         for trial in 0..20 {

@@ -56,7 +56,7 @@ fn status(switch: &Switch) -> Value {
 /// Of the failures: seen, written, waiting, dropped; which have to add up at any moment.
 fn tally(switch: &Switch) -> [u64; 4] {
     let status = status(switch);
-    let of = &status["events"]["register_failure"];
+    let of = &status["signals"]["register_failure"];
     let tally = ["seen", "written", "waiting", "dropped"].map(|name| of[name].as_u64().expect(name));
     assert_eq!(tally[0], tally[1] + tally[2] + tally[3], "{of}");
     tally

@@ -79,9 +79,12 @@ fn assert_gone(switch: &Switch, after: &str) {
     }
 }
 
+/// What an operator does, and its name.
+type Deed = (&'static str, fn(&Switch));
+
 fn the_code_is_gone_after_each_thing_an_operator_does() {
     let switch = Switch::start(EVERYTHING);
-    let deeds: [(&str, fn(&Switch)); 10] = [
+    let deeds: [Deed; 10] = [
         ("nothing", |_| {}),
         ("an event", |switch| switch.fire_event(&Event::register_failure("1000", "192.0.2.7"))),
         ("status", |switch| drop(status(switch))),
@@ -311,7 +314,7 @@ fn a_later_load_starts_afresh(switch: &Switch, release: impl Fn()) {
     load.end().expect("a later load starts afresh");
     switch.fire_event(&Event::register_failure("later", "192.0.2.7"));
     wait_until("the line", || switch.log_text().contains("later"));
-    assert_eq!(status(switch)["events"]["register_failure"]["seen"], 1);
+    assert_eq!(status(switch)["signals"]["register_failure"]["seen"], 1);
     let threads = threads_of_one_load();
     wait_until("what was stuck to end", || {
         own_threads(switch) == threads && switch.leaks()["search functions"].as_u64() <= Some(1)
@@ -437,7 +440,7 @@ fn every_line_is_whole_by_the_old_or_the_new_settings() {
         }
     }
     let calls = switch.end_storm()["calls"].as_u64().unwrap();
-    let dropped = status(&switch)["events"]["register_failure"]["dropped"].as_u64().unwrap();
+    let dropped = status(&switch)["signals"]["register_failure"]["dropped"].as_u64().unwrap();
     switch.unload().unwrap();
     let mut users = BTreeSet::new();
     for line in switch.log_text().lines() {
@@ -501,7 +504,7 @@ fn a_clock_that_is_set_moves_lines_and_nothing_else() {
     assert_eq!(switch.wait_for_lines(4).len(), 4);
     let status = status(&switch);
     assert_eq!(status["challenges"]["waiting"], 1);
-    let of = &status["events"]["register_failure"];
+    let of = &status["signals"]["register_failure"];
     assert_eq!((&of["last_minute"], &of["last_hour"]), (&json!(4), &json!(4)));
 }
 

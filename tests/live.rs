@@ -58,4 +58,5 @@ fn main() -> ExitCode {
     signals::add_to(&mut suite);
     street::add_to(&mut suite);
     suite.heavy().run()
+    suite.for_each_core(1).run()
 }

@@ -1,9 +1,10 @@
 //! What leaves the switch: the log, shipped to one place by Debian's rsyslog with the shipped configuration, and
 //! the figures for node_exporter.
 //!
-//! rsyslog needs Debian's packages, which are unpacked and not installed. Where they can't be had its test is
-//! ignored and says why; with `REQUIRE_ALL=1` it fails instead.
+//! rsyslog needs Debian's packages, which are unpacked and not installed.
 
+#[path = "support/suite.rs"]
+mod suite;
 mod support;
 
 use std::fs;
@@ -12,51 +13,38 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Completion, Trial};
-use tempfile::TempDir;
-
+use suite::{Suite, Why, needs};
 use support::{Event, Switch, wait_until};
+use tempfile::TempDir;
 
 const SETTINGS: &str =
     r#"<param name="format" value="json"/><param name="events" value="register_failure"/>"#;
 
 fn main() -> ExitCode {
-    let test = Trial::ignorable_test(
-        "no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away",
-        || match rsyslog() {
-            Ok(root) => {
-                no_line_is_lost_or_changed(&root);
-                Ok(Completion::Completed)
-            }
-            Err(why) if std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1") => Err(why.into()),
-            Err(why) => Ok(Completion::ignored_with(why.lines().collect::<Vec<_>>().join(" "))),
-        },
+    let mut suite = Suite::default();
+    suite.add_with(
+        &[needs::stand_in],
+        "rsyslog",
+        rsyslog,
+        tests![no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away],
     );
-    let figures = Trial::test("figures_are_written_whole_or_not_at_all", || {
-        figures_are_whole();
-        Ok(())
-    });
-    let mut arguments = Arguments::from_args();
-    // One after the other: a program that was just written can't be run while another test starts a process.
-    arguments.test_threads.get_or_insert(1);
-    libtest_mimic::run(&arguments, vec![test, figures]).exit_code()
+    suite.add(&[], tests![figures_are_written_whole_or_not_at_all]);
+    suite.run()
 }
 
 /// Where rsyslog is unpacked.
-fn rsyslog() -> Result<PathBuf, String> {
-    let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unpack.sh");
+fn rsyslog() -> Result<PathBuf, Why> {
+    let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unpack.sh");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslog");
     let mut command = Command::new(unpack);
     command.arg(&folder);
-    command.args(["rsyslog", "rsyslog-relp", "librelp0", "libestr0", "libfastjson4", "liblognorm5"]);
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    command.args(["own", "rsyslog", "rsyslog-relp", "librelp0", "libestr0", "libfastjson4", "liblognorm5"]);
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     if output.status.success() {
         Ok(folder)
     } else {
-        Err(format!(
-            "no packages of rsyslog from Debian: {command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ))
+        let why = String::from_utf8_lossy(&output.stderr);
+        Err(Why::Missing(format!("Debian's packages of rsyslog are not to be had: {why}")))
     }
 }
 
@@ -93,7 +81,7 @@ impl Drop for Rsyslog {
     }
 }
 
-fn no_line_is_lost_or_changed(root: &Path) {
+fn no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away(root: PathBuf) {
     let folder = TempDir::with_prefix("shipping-").unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port = format!("port=\"{port}\"");
@@ -101,7 +89,7 @@ fn no_line_is_lost_or_changed(root: &Path) {
     let arrived_folder = format!("{}/", arrived.display());
     let receive = || {
         Rsyslog::start(
-            root,
+            &root,
             &folder.path().join("receiver"),
             "freeswitch-fail2ban-receive.conf",
             &[("/var/log/freeswitch-fail2ban/", &arrived_folder), ("port=\"2514\"", &port)],
@@ -114,7 +102,7 @@ fn no_line_is_lost_or_changed(root: &Path) {
     let log = switch.log_file();
     let receiver = receive();
     let _sender = Rsyslog::start(
-        root,
+        &root,
         &folder.path().join("sender"),
         "freeswitch-fail2ban-send.conf",
         &[
@@ -174,22 +162,29 @@ fn no_line_is_lost_or_changed(root: &Path) {
     drop(receiver);
 }
 
-fn figures_are_whole() {
+fn figures_are_written_whole_or_not_at_all() {
     let folder = TempDir::with_prefix("figures-").unwrap();
-    let (fs_cli, file) = (folder.path().join("fs_cli"), folder.path().join("freeswitch-fail2ban.prom"));
+    let file = folder.path().join("freeswitch-fail2ban.prom");
+    let answer_file = folder.path().join("answer");
+    // Written by another process: a program that this one has written can't be run while any other test of it
+    // starts a process, which has the file open for writing for an instant.
+    let fs_cli = format!(
+        "cd '{}' && printf '#!/bin/sh\\ncat \"{}\"\\n' >fs_cli && chmod 755 fs_cli",
+        folder.path().display(),
+        answer_file.display()
+    );
+    assert!(Command::new("sh").args(["-c", &fs_cli]).status().unwrap().success());
     // Runs the script with an fs_cli that gives this answer.
     let run = |answer: &str| {
-        fs::write(&fs_cli, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).unwrap();
-        fs::set_permissions(&fs_cli, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&answer_file, format!("{answer}\n")).unwrap();
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/node_exporter/freeswitch-fail2ban-metrics");
         let path = format!("{}:/usr/bin:/bin", folder.path().display());
         Command::new(script).arg(folder.path()).env("PATH", path).output().unwrap()
     };
-    let good =
-        "# TYPE fail2ban_writer_state stateset\nfail2ban_lines_written_total{event=\"challenge\"} 7\n# EOF";
+    let good = "# TYPE fail2ban info\nfail2ban_lines_written_total{event=\"challenge\"} 7\n# EOF";
     assert!(run(good).status.success());
-    // node_exporter refuses a file in which it finds a stateset.
+    // node_exporter refuses a file in which it finds an info.
     let figures = "fail2ban_lines_written_total{event=\"challenge\"} 7\n";
     assert_eq!(fs::read_to_string(&file).unwrap(), figures);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
@@ -201,5 +196,5 @@ fn figures_are_whole() {
         assert_eq!(fs::read_to_string(&file).unwrap(), figures, "{bad}");
     }
     // Nothing half written is left behind.
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }

@@ -212,7 +212,7 @@ fn acl_rejections_are_read_from_the_hosts_own_warnings() {
             " mod_fail2ban: acl_reject ip=192.0.2.8 acl=\"loopback.auto\" user=\"\"",
         ]
     );
-    assert_eq!(status(&switch)["events"]["acl_reject"]["no_address"], 1);
+    assert_eq!(status(&switch)["signals"]["acl_reject"]["no_address"], 1);
     switch.unload().unwrap();
 }
 
@@ -233,7 +233,7 @@ fn a_trusted_address_is_counted_and_never_logged() {
     assert!(
         lines.len() == 2 && lines[0].contains("ip[192.0.2.77]") && lines[1].contains("ip[2001:db8:2::7]")
     );
-    let of = status(&switch)["events"]["register_failure"].clone();
+    let of = status(&switch)["signals"]["register_failure"].clone();
     assert_eq!((&of["seen"], &of["trusted"]), (&json!(2), &json!(3)));
     let warnings = switch.host_lines("WARNING");
     assert!(warnings.len() == 1 && warnings[0].contains("trusted-acl=\"nowhere\""), "{warnings:?}");

@@ -35,7 +35,7 @@ pub enum CoreEvent {
     ReloadXml,
     /// Someone has subscribed to someone's presence or dialogs.
     PresenceProbe,
-    /// Someone has subscribed to his waiting messages.
+    /// Someone has subscribed to an account's waiting messages.
     MessageQuery,
     /// A phone has subscribed to its features (as-feature-event).
     PhoneFeatureSubscribe,

@@ -31,6 +31,65 @@ impl Event {
         ])
     }
 
+    /// One of sofia's: credentials came for a REGISTER, and this is what FreeSWITCH made of them (SUCCESS,
+    /// RENEWED, STALE or FORBIDDEN). The call is one of its own, `attempt-USER`.
+    pub fn register_attempt(user: impl AsRef<[u8]>, ip: &str, result: &str) -> Event {
+        let user = user.as_ref();
+        Event::new(&[
+            ("Event-Name", "CUSTOM".as_bytes()),
+            ("Event-Subclass", b"sofia::register_attempt"),
+            ("profile-name", b"internal"),
+            ("from-user", user),
+            ("call-id", &[b"attempt-", user].concat()),
+            ("to-user", user),
+            ("network-ip", ip.as_bytes()),
+            ("network-port", b"5070"),
+            ("username", user),
+            ("realm", b"switch.example"),
+            ("user-agent", b"friendly-scanner"),
+            ("auth-result", result.as_bytes()),
+        ])
+    }
+
+    /// One of sofia's: it asks for credentials.
+    pub fn challenge(call_id: &str, ip: &str) -> Event {
+        Event::new(&[
+            ("Event-Name", "CUSTOM"),
+            ("Event-Subclass", "sofia::pre_register"),
+            ("profile-name", "internal"),
+            ("from-user", "1009"),
+            ("call-id", call_id),
+            ("to-user", "1009"),
+            ("network-ip", ip),
+            ("network-port", "5070"),
+            ("user-agent", "friendly-scanner"),
+        ])
+    }
+
+    /// One of sofia's: an INVITE was challenged and abandoned.
+    pub fn wrong_call_state(user: &str, ip: &str) -> Event {
+        Event::new(&[
+            ("Event-Name", "CUSTOM"),
+            ("Event-Subclass", "sofia::wrong_call_state"),
+            ("from_user", user),
+            ("network_ip", ip),
+            ("network_port", "5070"),
+        ])
+    }
+
+    /// One of Verto's.
+    pub fn verto_login(user: &str, ip: &str, is_good: bool) -> Event {
+        Event::new(&[
+            ("Event-Name", "CUSTOM"),
+            ("Event-Subclass", "verto::login"),
+            ("verto_profile_name", "default-v4"),
+            ("verto_client_address", &format!("{ip}:49364")),
+            ("verto_login", user),
+            ("verto_success", if is_good { "1" } else { "0" }),
+            ("verto_result_txt", if is_good { "Logged in" } else { "Authentication Failure" }),
+        ])
+    }
+
     /// An event from an object of texts.
     pub fn from_json(event: &Value) -> Event {
         let members = event.as_object().expect("an event is an object");

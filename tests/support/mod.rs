@@ -294,6 +294,14 @@ impl Switch {
         self.api("reloadxml");
     }
 
+    /// Puts a file of this text into `autoload_configs`, such as `sofia.conf.xml`, in the stand-in only (a real
+    /// FreeSWITCH has all in one file), and makes the host read it.
+    pub fn write_other_config(&self, file: &str, text: &str) {
+        assert!(!self.is_real(), "only the stand-in can do this: ask is_real() before");
+        write(&self.path("conf/autoload_configs").join(file), text);
+        self.api("reloadxml");
+    }
+
     /// Puts other `<list>`s into `acl.conf.xml` and makes the host read them.
     pub fn write_acl(&self, lists: &str) {
         write(&self.path("conf/autoload_configs/acl.conf.xml"), &acl_configuration(lists));
@@ -397,6 +405,26 @@ pub fn look_up(params: &[(&str, &str)]) -> Value {
     json!({ "locate": {
         "section": "directory", "tag": "domain", "key": "name", "value": "switch.example", "params": params
     } })
+}
+
+/// The parameters of a look-up of credentials of user 1009, as sofia asks: for [`Switch::look_up`].
+pub fn credentials<'a>(
+    method: &'a str,
+    call_id: &'a str,
+    ip: &'a str,
+    transport: &'a str,
+) -> [(&'a str, &'a str); 9] {
+    [
+        ("sip_profile", "internal"),
+        ("sip_user_agent", "friendly-scanner"),
+        ("sip_auth_username", "1009"),
+        ("sip_auth_realm", "switch.example"),
+        ("sip_via_protocol", transport),
+        ("sip_call_id", call_id),
+        ("sip_auth_method", method),
+        ("client_port", "5070"),
+        ("ip", ip),
+    ]
 }
 
 /// See [`Switch::resources`].

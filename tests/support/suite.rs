@@ -36,6 +36,9 @@ pub enum Why {
 /// Something that a test needs to run: an error says why it is not to be had.
 pub type Need = fn() -> Result<(), Why>;
 
+/// The name of a test that is given something, and its function.
+pub type TestOf<T> = (&'static str, fn(T));
+
 /// The names of test functions, and the functions.
 #[macro_export]
 macro_rules! tests {
@@ -46,7 +49,8 @@ macro_rules! tests {
 #[derive(Default)]
 pub struct Suite {
     tests: Vec<Test>,
-    is_heavy: bool,
+    /// How many run at once on one core.
+    for_each_core: Option<usize>,
 }
 
 struct Test {
@@ -90,7 +94,7 @@ impl Suite {
         needs: &[Need],
         of: &str,
         get: fn() -> Result<T, Why>,
-        tests: &[(&'static str, fn(T))],
+        tests: &[TestOf<T>],
     ) {
         for &(name, test) in tests {
             let needs = needs.to_vec();
@@ -103,9 +107,10 @@ impl Suite {
         }
     }
 
-    /// Each test takes much of the machine: no more at once than there are cores.
-    pub fn heavy(mut self) -> Suite {
-        self.is_heavy = true;
+    /// How many tests run at once for each core: one where each takes much of the machine, more than two where
+    /// they mostly wait.
+    pub fn for_each_core(mut self, tests: usize) -> Suite {
+        self.for_each_core = Some(tests);
         self
     }
 
@@ -121,9 +126,8 @@ impl Suite {
         let total = self.tests.len();
         let chosen = self.tests.into_iter().zip(&trials);
         let chosen = chosen.filter(|(_, trial)| !arguments.ignored && !arguments.is_filtered_out(trial));
-        // Two for each core, as long as most of them wait for other processes.
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let threads = arguments.test_threads.unwrap_or(if self.is_heavy { cores } else { 2 * cores });
+        let threads = arguments.test_threads.unwrap_or(cores * self.for_each_core.unwrap_or(2));
         run(chosen.map(|(test, _)| test).collect(), total, threads)
     }
 }

@@ -31,7 +31,7 @@ pub fn handles() -> usize {
 /// The configurations that the stand-in has, as they were when they were read.
 static TREE: RwLock<Vec<(&str, String)>> = RwLock::new(Vec::new());
 
-const NAMES: [&str; 2] = ["fail2ban.conf", "acl.conf"];
+const NAMES: [&str; 4] = ["fail2ban.conf", "acl.conf", "sofia.conf", "switch.conf"];
 
 /// Reads the files anew. If one is not well-formed, all stays as it was.
 pub fn reload() -> Result<(), String> {

@@ -1,14 +1,17 @@
 #!/usr/bin/python3
-"""Checks the shipped filter with a real fail2ban.
+"""Checks the shipped filter with a real fail2ban, in all of its modes.
 
-samples                 every line of samples/*.log gives what the failJSON above it says, and every
-                        regular expression of the filter has a sample
+samples                 every line of samples/*.log gives what the failJSON above it says, every line
+                        of samples/modes.json counts in just the modes that it says, every regular
+                        expression of the filter has a sample, and so has every event type in it
 batch LINES EXPECTED    every line of the log LINES gives what the line of EXPECTED beside it says:
-                        null, or {"ip": …, "time": epoch seconds, "mode": "aggressive"}
+                        null, or {"ip": …, "time": epoch seconds, "modes": ["normal", …]}
 hostile                 no line, however long and odd, keeps the filter busy
+runs                    this Python can run this fail2ban
 
-Everything is checked in both modes. "mode" names the mildest one that counts a line: without it,
-both do. "time" in a failJSON is UTC.
+"modes" names every mode that counts a line. Without it these are normal and aggressive, which is
+what an ordinary failure gives; "mode": "aggressive" is short for "modes": ["aggressive"]. "time" in
+a failJSON is UTC.
 """
 
 import argparse
@@ -25,9 +28,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 KIT = HERE.parent.parent.parent / "conf" / "fail2ban"
 NAME = "freeswitch-fail2ban"
-MODES = ("normal", "aggressive")
+MODES = ("normal", "aggressive", "proven", "known", "reported")
+ORDINARY = ("normal", "aggressive")
 MISMATCHES_SHOWN = 10
-HOSTILE_SECONDS = 0.1
+HOSTILE_SECONDS = 0.03
 
 
 def load_filter(mode):
@@ -81,9 +85,13 @@ def find(jail_filter, line):
 
 def expected(wish, mode):
     """What fail2ban should make of a line in a mode. It counts in whole seconds."""
-    if wish is None or MODES.index(wish.get("mode", "normal")) > MODES.index(mode):
+    if wish is None:
         return []
-    return [{"ip": address(wish["ip"]), "time": math.floor(wish["time"])}]
+    modes = wish.get("modes", [wish["mode"]] if wish.get("mode") == "aggressive" else ORDINARY)
+    unknown = set(modes).difference(MODES)
+    if unknown or wish.get("mode", "normal") not in ORDINARY:
+        sys.exit(f"no such mode: {wish}; there are {', '.join(MODES)}")
+    return [{"ip": address(wish["ip"]), "time": math.floor(wish["time"])}] if mode in modes else []
 
 
 def read_samples(path):
@@ -107,6 +115,21 @@ def wish_of(fail_json):
     return {**fail_json, "ip": fail_json["host"], "time": when.timestamp()}
 
 
+def read_modes():
+    """The (wish, line) pairs of samples/modes.json, whose lines all have the same address and time."""
+    table = json.loads((HERE / "samples" / "modes.json").read_text("utf-8"))
+    for entry in table["lines"]:
+        yield {"ip": table["ip"], "time": table["time"], "modes": entry["counts"]}, entry["line"]
+
+
+def event_types():
+    """The names and classic texts of events that the filter has in its lists, as written there."""
+    lists = re.findall(r"^_(?:failure|other)(?:_text)? *= (.+)$", (KIT / "filter.d" / f"{NAME}.conf").read_text(), re.M)
+    if len(lists) != 4:
+        sys.exit(f"{NAME}.conf: 4 lists of events expected, {len(lists)} found")
+    return {one for each in lists for one in each.split("|")}
+
+
 def check_samples():
     mismatches = []
     samples = [
@@ -114,16 +137,22 @@ def check_samples():
         for path in sorted((HERE / "samples").glob("*.log"))
         for fail_json, line in read_samples(path)
     ]
+    samples += [("modes.json", wish, line) for wish, line in read_modes()]
+    counted_events = set()
     for mode in MODES:
         jail_filter = load_filter(mode)
         without_sample = set(range(len(jail_filter.getFailRegex())))
         for name, wish, line in samples:
             regexes, found = find(jail_filter, line)
             without_sample.difference_update(regexes)
+            if found:
+                counted_events.update(re.findall(r"mod_fail2ban: ([a-z_]+)|^(.+?) user\[", line)[0])
             if found != expected(wish, mode):
                 mismatches.append(f"{name}, {mode}: {expected(wish, mode)} expected, {found} found: {line}")
         for index in without_sample:
             mismatches.append(f"{mode}: no sample for {jail_filter.getFailRegex()[index]}")
+    for event in sorted(event_types() - counted_events):
+        mismatches.append(f"no sample that counts for {event!r}")
     return len(samples), mismatches
 
 
@@ -152,15 +181,19 @@ def check_batch(lines_path, expected_path):
 def hostile_lines():
     """Long lines, each close to what a regular expression looks for, and most of them without
     the end that would let it succeed."""
+    date = "2026-11-22T00:51:58.493952+0000"
+    dated = f"{date} mod_fail2ban: "
     fillers = ["a", " ", "]", "[", "%5D", '"', "=", " user[", "] ip[", "] at[", " ip=192.0.2.1", ":", "1", "1.",
-               "2026-11-22T00:51:58.493952+0000", ' a="', ' a="b"', " a=b", "\\", "\u00fc", "\u2028", "\r"]
+               date, ' a="', ' a="b"', " a=b", " known=no", " transport=tcp", " transport=udp", ' a=" transport=tcp"',
+               "a_", " caused register_failure", "\\", "\u00fc", "\u2028", "\r"]
     heads = ["", "A", "A registration failed user[", "A registration failed user[] ip[",
              "A registration failed user[x] ip[192.0.2.1] at[", "Abandoned call from  user[",
-             "2026-11-22T00:51:58.493952+0000 mod_fail2ban: ",
-             "2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=",
-             "2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=192.0.2.1 user=\""]
-    tails = ["", "x", '"', "] ip[192.0.2.1] at[2026-11-22T00:51:58.493952+0000]",
-             "] ip[192.0.2.1] at[2026-11-22T00:51:58.493952+0000] "]
+             "A known address caused ", "A known address caused register_failure user[",
+             dated, f"{dated}register_failure ip=", f'{dated}register_failure ip=192.0.2.1 user="',
+             f"{dated}register_failure ip=192.0.2.1 known=no", f"{dated}reported ip=192.0.2.1 known=yes",
+             f"{dated}register_failure ip=192.0.2.1 port=5060 transport=tcp"]
+    tails = ["", "x", '"', " transport=tcp", " transport=tcp x", f"] ip[192.0.2.1] at[{date}]",
+             f"] ip[192.0.2.1] at[{date}] "]
     for head, filler, tail in itertools.product(heads, fillers, tails):
         yield head + filler * (10_000 // len(filler)) + tail
 
@@ -182,6 +215,15 @@ def check_hostile():
     return count, mismatches
 
 
+def check_runs(version):
+    """The exit tells why not, in one line: fail2ban 1.0.2 needs asynchat, which left Python in 3.12."""
+    try:
+        from fail2ban.client import fail2banclient  # noqa: F401
+        from fail2ban.server import server  # noqa: F401
+    except ImportError as error:
+        sys.exit(f"fail2ban {version} does not run under Python {sys.version.split()[0]}: {error}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fail2ban", metavar="DIR", help="a fail2ban unpacked there, instead of the installed one")
@@ -191,12 +233,16 @@ def main():
     batch.add_argument("lines")
     batch.add_argument("expected")
     what.add_parser("hostile")
+    what.add_parser("runs")
     args = parser.parse_args()
 
     if args.fail2ban:
         sys.path.insert(0, str(Path(args.fail2ban) / "usr/lib/python3/dist-packages"))
     from fail2ban.version import version
 
+    if args.what == "runs":
+        check_runs(version)
+        return
     began = time.monotonic()
     if args.what == "samples":
         count, mismatches = check_samples()

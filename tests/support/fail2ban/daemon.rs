@@ -48,9 +48,9 @@ impl Daemon {
         Daemon { fail2ban, process, directory }
     }
 
-    /// Runs fail2ban-client.
+    /// Runs fail2ban-client; with the server's configuration, since it reads one even when it only asks,
+    /// and without any refuses to run where fail2ban is not installed.
     pub fn client(&self, args: &[&str]) -> Result<String, String> {
-        // Without -c it would look for its configuration in /etc/fail2ban, which need not be there.
         let [configuration, socket] = ["etc", "socket"].map(|name| self.file(name).display().to_string());
         self.fail2ban.run("fail2ban-client", &[&["-c", &configuration, "-s", &socket], args].concat())
     }

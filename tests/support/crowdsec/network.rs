@@ -112,11 +112,12 @@ impl Wire {
     }
 }
 
-/// An address on the wire. Not a private one, which Debian's CrowdSec trusts.
+/// An address on the wire. Not a private one, which Debian's CrowdSec trusts, and not one for documentation,
+/// which is never known.
 pub fn address(family: Family, host: u8) -> IpAddr {
     match family {
-        Family::V4 => Ipv4Addr::new(203, 0, 113, host).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into(),
+        Family::V4 => Ipv4Addr::new(198, 18, 0, host).into(),
+        Family::V6 => Ipv6Addr::new(0xfd2b, 0, 0, 0, 0, 0, 0, host.into()).into(),
     }
 }
 

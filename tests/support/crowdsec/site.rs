@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -16,7 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::network::{self, Echo, Family, Namespace, Wire, address, gets_through, output_of};
-use crate::support::{Event, Switch, wait_until};
+use crate::suite::Why;
+use crate::support::{Event, Switch, credentials, wait_until};
 
 const LAPI: u8 = 1;
 const SWITCHES: [u8; 2] = [2, 3];
@@ -24,24 +25,24 @@ const BYSTANDER: u8 = 9;
 /// The attacker's machine has this many addresses, each for one attacker.
 const ATTACKERS: std::ops::Range<u8> = 100..180;
 
-/// What the module logs here: all that it has today and that the kit reads, and one that the kit does not.
+/// Everything that the kit reads, and two that it does not.
 const SETTINGS: &str = r#"<param name="format" value="json"/>
-    <param name="events" value="register_attempt,register_failure,verto_login_failure,wrong_call_state"/>"#;
+    <param name="known-for" value="1d"/>
+    <param name="challenge-timeout" value="1"/>
+    <param name="events" value="register_attempt,register_failure,verto_login_failure,wrong_call_state,challenge,challenge_unanswered,acl_reject,auth_unconfirmed,success_after_failures,reported"/>"#;
 
 /// Where CrowdSec's and the bouncer's packages are unpacked.
-pub fn packages() -> Result<&'static Path, String> {
-    static PACKAGES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+fn packages() -> Result<&'static Path, Why> {
+    static PACKAGES: OnceLock<Result<PathBuf, Why>> = OnceLock::new();
     let packages = PACKAGES.get_or_init(|| {
-        output_of(Command::new("nft").arg("--version")).map_err(|why| format!("no nftables: {why}"))?;
-        Namespace::new("probe").map_err(|why| format!("no root, or no network namespaces: {why}"))?;
-        let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/unpack.sh");
+        let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unpack.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crowdsec");
-        let packages = ["crowdsec", "crowdsec-firewall-bouncer", "libsqlite3-0"];
+        let packages = ["own", "crowdsec", "crowdsec-firewall-bouncer", "libsqlite3-0"];
         output_of(Command::new(unpack).arg(&folder).args(packages))
-            .map_err(|why| format!("no packages of CrowdSec from Debian: {why}"))?;
+            .map_err(|why| Why::Missing(format!("Debian's packages of CrowdSec are not to be had: {why}")))?;
         Ok(folder)
     });
-    packages.as_deref().map_err(Clone::clone)
+    packages.as_deref().map_err(Why::clone)
 }
 
 fn kit() -> PathBuf {
@@ -234,7 +235,7 @@ impl Host {
     fn wait_until_up(&self) {
         wait_until("the agent to read the log", || {
             // It counts for nothing, and shows in the agent's own figures once it is read.
-            self.switch.fire_event(&register_attempt("192.0.2.1"));
+            self.switch.fire_event(&Event::register_attempt("1009", "192.0.2.1", "FORBIDDEN"));
             self.metric("cs_filesource_hits_total") > 0.0
         });
         wait_until("the bouncer's rules", || {
@@ -276,16 +277,53 @@ impl Host {
         }
     }
 
-    /// A line with `known`, or with a time of its own. On A, whose log no test renames.
-    // FOR NOW BY HAND: today's module has no `known-for`. Once it has, `known` lines are to be the module's
-    // own: settings with `known-for`, an accepted `register_attempt` before what a known address does, and
-    // the events fired at `self.switch`. Only lines with a time of their own remain then.
-    pub fn write_line(&self, event: &str, ip: IpAddr, known: Option<bool>, user: &str, ago: Duration) {
+    /// This address logs in, and is known from then on.
+    pub fn make_known(&self, ip: IpAddr) {
+        self.switch.fire_event(&Event::register_attempt("1009", &ip.to_string(), "SUCCESS"));
+    }
+
+    /// Has the module write `times` lines of this event type and address, by what causes them; those that
+    /// time has to show come later.
+    pub fn cause(&self, event: &str, times: usize, ip: IpAddr) {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let ip = ip.to_string();
+        for user in (1000..).take(times).map(|user: usize| user.to_string()) {
+            let call = format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed));
+            match event {
+                "register_failure" => self.switch.fire_event(&Event::register_failure(&user, &ip)),
+                "verto_login_failure" => self.switch.fire_event(&Event::verto_login(&user, &ip, false)),
+                "wrong_call_state" => self.switch.fire_event(&Event::wrong_call_state(&user, &ip)),
+                "challenge_unanswered" => self.switch.fire_event(&Event::challenge(&call, &ip)),
+                "acl_reject" => self.switch.log(4, "sofia.c", &format!("IP {ip} Rejected by acl \"lan\"")),
+                "auth_unconfirmed" => {
+                    self.switch.look_up(&credentials("SUBSCRIBE", &call, &ip, "udp"));
+                }
+                "reported" => {
+                    let answer = self.switch.api(&format!("fail2ban report {ip} a test"));
+                    assert!(answer.starts_with("+OK"), "{answer}");
+                }
+                _ => panic!("no event type that a test causes: {event}"),
+            }
+        }
+    }
+
+    /// How many lines of an event type the module's log has for an address, and what each tells of it.
+    pub fn lines(&self, event: &str, ip: IpAddr) -> Vec<Value> {
+        let text = self.switch.log_text();
+        // The last line may be half written.
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ip = ip.to_string();
+        lines.filter(|line| line["event"] == event && line["ip"] == *ip).collect()
+    }
+
+    /// A line that the module can't be made to write: one of another time, or one without `known` in the log of
+    /// a module that tells it. On A, whose log no test renames.
+    pub fn write_line(&self, event: &str, ip: IpAddr, known: Option<bool>, ago: Duration) {
         let time = timestamp(SystemTime::now() - ago);
         let known = known.map(|known| format!(",\"known\":{known}")).unwrap_or_default();
-        let user = Value::from(user);
-        let line =
-            format!("{{\"time\":\"{time}\",\"event\":\"{event}\",\"ip\":\"{ip}\"{known},\"user\":{user}}}\n");
+        let line = format!(
+            "{{\"time\":\"{time}\",\"event\":\"{event}\",\"ip\":\"{ip}\"{known},\"user\":\"1009\"}}\n"
+        );
         let mut log = OpenOptions::new().append(true).open(self.switch.log_file()).unwrap();
         log.write_all(line.as_bytes()).unwrap();
     }
@@ -311,15 +349,7 @@ fn timestamp(time: SystemTime) -> String {
     )
 }
 
-fn register_attempt(ip: &str) -> Event {
-    Event::new(&[
-        ("Event-Name", "CUSTOM"),
-        ("Event-Subclass", "sofia::register_attempt"),
-        ("network-ip", ip),
-        ("to-user", "1009"),
-        ("auth-result", "FORBIDDEN"),
-    ])
-}
+static SHARED: Mutex<Option<Arc<Site>>> = Mutex::new(None);
 
 /// All of it, running.
 pub struct Site {
@@ -334,7 +364,27 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(packages: &'static Path) -> Result<Site, String> {
+    /// A new one, if it can be had here.
+    pub fn new() -> Result<Arc<Site>, Why> {
+        let packages = packages()?;
+        Ok(Arc::new(Site::start(packages).unwrap_or_else(|why| panic!("{why}"))))
+    }
+
+    /// The one that most tests share, each with attackers of its own, until [`Site::end_shared`].
+    pub fn shared() -> Result<Arc<Site>, Why> {
+        let mut shared = SHARED.lock();
+        if shared.is_none() {
+            *shared = Some(Site::new()?);
+        }
+        Ok(Arc::clone(shared.as_ref().expect("it was just made")))
+    }
+
+    /// Ends it.
+    pub fn end_shared() {
+        drop(SHARED.lock().take());
+    }
+
+    fn start(packages: &'static Path) -> Result<Site, String> {
         let folder = TempDir::with_prefix("crowdsec-").map_err(|error| error.to_string())?;
         let wire = Wire::new()?;
         let attackers = wire.machine("attackers", ATTACKERS)?;

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Unpacks packages of this machine's Debian release into DIR: nothing is installed, no service is
-# started, and the machine's own apt lists stay as they are.
-# usage: unpack.sh DIR PACKAGE...
+# Unpacks packages of a Debian release into DIR: nothing is installed, no service is started, and the
+# machine's own apt lists stay as they are. RELEASE is a name such as bookworm, or "own" for this
+# machine's: compiled programs run with its C library, so they have to be of its release.
+# usage: unpack.sh DIR RELEASE PACKAGE...
 set -eu
 
 dir=$1
-shift
+release=$2
+shift 2
 if [ -e "$dir" ]; then exit 0; fi
 mkdir -p "$(dirname "$dir")"
 exec 9>"$dir.lock"
@@ -17,10 +19,11 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 : >"$work/status"
 
-# The programs run with this machine's C library, so they have to be of its release.
-release=$(. /etc/os-release; echo "$VERSION_CODENAME")
+own=$(. /etc/os-release; echo "$VERSION_CODENAME")
+if [ "$release" = own ]; then release=$own; fi
+# The machine's own mirror, whatever it is.
 mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-  awk -v suite="$release" '$1 == suite && $2 == "main" { print $3; exit }')
+  awk -v suite="$own" '$1 == suite && $2 == "main" { print $3; exit }')
 if [ -z "$mirror" ]; then echo "no Debian mirror among apt's sources" >&2; exit 1; fi
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 echo "deb [signed-by=$keys] $mirror $release main" >"$work/sources.list"

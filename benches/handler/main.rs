@@ -1,0 +1,166 @@
+//! What the module costs, beside a stand-in for what the C module does (the same header look-ups, one formatted
+//! line, one write(2)) and, with `BASELINE=FILE.so`, beside an earlier build. All in one run, since machines are
+//! noisy: what counts are the ratios.
+#![allow(missing_docs, reason = "a program")]
+
+#[path = "../../tests/stand_in/host/mod.rs"]
+#[allow(dead_code, reason = "the benchmark uses a part of the stand-in")]
+mod host;
+#[path = "../../src/sys.rs"]
+#[allow(dead_code, reason = "as above")]
+mod sys;
+
+mod contender;
+mod whole;
+
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use contender::{Contender, Module, Site, recorded};
+use criterion::Criterion;
+
+const ATTEMPT: &str = "sofia::register_attempt";
+const LINES: u32 = 3_000_000;
+const STALLED: usize = 100_000;
+
+fn main() {
+    let site = Site::start();
+    let mut criterion = Criterion::default().configure_from_args();
+    one_event(&mut criterion, &site);
+    known(&mut criterion, &site);
+    criterion.final_summary();
+    whole::several_threads(&site);
+    sustained(&site);
+    stalled(&site);
+    whole::process(&site);
+}
+
+/// What one event costs the thread that the whole switch shares.
+fn one_event(criterion: &mut Criterion, site: &Site) {
+    let mut group = criterion.benchmark_group("one event");
+    for format in ["classic", "dated", "json"] {
+        for name in Site::names() {
+            if name == "C module's stand-in" && format != "classic" {
+                continue;
+            }
+            let contender = site.load(name, &format!("<param name=\"format\" value=\"{format}\"/>"));
+            let mut event = recorded(ATTEMPT, &[]);
+            group.bench_function(format!("{name}, {format}"), |bencher| {
+                bencher.iter(|| contender.handle(&mut event));
+            });
+            contender.unload();
+        }
+    }
+    let contender = site.load("module", "");
+    let mut other = recorded("sofia::gateway_state", &[]);
+    group.bench_function("delivery of another subclass", |bencher| bencher.iter(|| other.deliver()));
+    contender.unload();
+    group.finish();
+}
+
+/// What it costs to know addresses.
+fn known(criterion: &mut Criterion, site: &Site) {
+    let mut group = criterion.benchmark_group("known addresses, dated");
+    let contender = site
+        .load("module", "<param name=\"format\" value=\"dated\"/><param name=\"known-for\" value=\"1d\"/>");
+    let mut login = recorded(ATTEMPT, &[("auth-result", "SUCCESS")]);
+    contender.handle(&mut login);
+    let mut failure = recorded(ATTEMPT, &[("auth-result", "FORBIDDEN")]);
+    group.bench_function("a failure of a known address", |bencher| {
+        bencher.iter(|| contender.handle(&mut failure))
+    });
+    let mut stranger = recorded(ATTEMPT, &[("auth-result", "FORBIDDEN"), ("network-ip", "10.1.2.3")]);
+    group.bench_function("a failure of a stranger", |bencher| {
+        bencher.iter(|| contender.handle(&mut stranger))
+    });
+    group.bench_function("a login of a known address", |bencher| {
+        bencher.iter(|| contender.handle(&mut login))
+    });
+    for number in 0..20_000 {
+        let (ip, user) = (format!("10.2.{}.{}", number / 256, number % 256), format!("user{number}"));
+        contender.handle(&mut recorded(
+            ATTEMPT,
+            &[("auth-result", "SUCCESS"), ("network-ip", &ip), ("username", &user)],
+        ));
+    }
+    let mut late =
+        recorded(ATTEMPT, &[("auth-result", "SUCCESS"), ("network-ip", "10.9.9.9"), ("username", "late")]);
+    group.bench_function("a login, the table full", |bencher| bencher.iter(|| contender.handle(&mut late)));
+    group.bench_function("a failure of a stranger, the table full", |bencher| {
+        bencher.iter(|| contender.handle(&mut stranger));
+    });
+    contender.unload();
+    group.finish();
+}
+
+/// How many lines a second reach the file, and what each costs the writer.
+fn sustained(site: &Site) {
+    let contender = site.load("module", "<param name=\"buffer-size\" value=\"1024m\"/>");
+    let log = site.path("bench.log");
+    let mut event = recorded(ATTEMPT, &[]);
+    let start = Instant::now();
+    for _ in 0..LINES {
+        contender.handle(&mut event);
+    }
+    let entered = start.elapsed();
+    while fs::metadata(&log).expect("the log").len() / LINE < u64::from(LINES) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let written = start.elapsed();
+    let cpu = writer_time();
+    contender.unload();
+    println!(
+        "sustained: {LINES} lines recorded in {entered:.1?}, in the file after {written:.1?}: {:.2} million a second; \
+         the writer took {:.0} ns of processor time a line",
+        f64::from(LINES) / written.as_secs_f64() / 1e6,
+        cpu.as_nanos() as f64 / f64::from(LINES)
+    );
+}
+
+/// The length of the line that every event here gives.
+const LINE: u64 =
+    "A registration was attempted user[1009] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n".len()
+        as u64;
+
+/// How long the handler takes while nobody drains the log, a pipe.
+fn stalled(site: &Site) {
+    let pipe = site.path("pipe");
+    let path = CString::new(pipe.as_os_str().as_encoded_bytes()).expect("a path");
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0, "a pipe");
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("the pipe");
+    site.configure(&pipe, "");
+    let contender = Contender::Module(Module::of_this_build());
+    let mut event = recorded(ATTEMPT, &[]);
+    let mut times: Vec<Duration> = (0..STALLED)
+        .map(|_| {
+            let start = whole::clock(libc::CLOCK_THREAD_CPUTIME_ID);
+            contender.handle(&mut event);
+            whole::clock(libc::CLOCK_THREAD_CPUTIME_ID) - start
+        })
+        .collect();
+    // Without a reader the writer's write fails, and it ends.
+    drop(reader);
+    contender.unload();
+    times.sort_unstable();
+    println!(
+        "stalled: {STALLED} events while the log is a pipe that nobody drains: median {:?}, 99.99th percentile {:?}, \
+         slowest {:?} of the thread's own time",
+        times[STALLED / 2],
+        times[STALLED / 10_000 * 9_999],
+        times[STALLED - 1]
+    );
+}
+
+/// What the writer has run.
+fn writer_time() -> Duration {
+    for task in fs::read_dir("/proc/self/task").expect("Linux").flatten() {
+        if fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "fail2ban") {
+            let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            return Duration::from_nanos(stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0));
+        }
+    }
+    Duration::ZERO
+}
