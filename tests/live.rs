@@ -57,6 +57,5 @@ fn main() -> ExitCode {
     rotation::add_to(&mut suite);
     signals::add_to(&mut suite);
     street::add_to(&mut suite);
-    suite.heavy().run()
     suite.for_each_core(1).run()
 }
