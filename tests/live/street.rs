@@ -30,10 +30,7 @@ pub fn add_to(suite: &mut Suite) {
             &[needs::free_switch, needs::network, needs::nftables, stock::is_installed],
             &format!("street::{release}"),
             get,
-            tests![
-                over_ipv4_every_attacker_is_banned_and_nobody_else,
-                over_ipv6_every_attacker_is_banned_and_nobody_else,
-            ],
+            tests![over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else],
         );
     }
 }
@@ -66,23 +63,25 @@ fn address(family: Family, machine: u8, host: u8) -> IpAddr {
 /// Whoever has an address, by what is told of it.
 type Addresses = BTreeMap<IpAddr, &'static str>;
 
-struct Street {
-    site: Site,
+/// The switch, and who lives there by one address family.
+struct Street<'a> {
+    site: &'a Site,
     family: Family,
-    _trunk: Trunk,
 }
 
-impl Street {
-    fn new(family: Family) -> Street {
-        let trunks = [V4, V6].map(|family| address(family, NEIGHBOURS, TRUNK));
-        let mut trunk = None;
-        let site = Site::stock(&Plan { trunks, ..Plan::default() }, |network, _| {
-            add_addresses(network, family);
-            trunk = Some(Trunk::start(&network.bystander.namespace, address(family, NEIGHBOURS, TRUNK)));
-        });
-        Street { site, family, _trunk: trunk.expect("the network was prepared") }
-    }
+/// The switch, and the trunks that it registers with.
+fn build() -> (Site, Vec<Trunk>) {
+    let trunks = [V4, V6].map(|family| address(family, NEIGHBOURS, TRUNK));
+    let mut running = Vec::new();
+    let site = Site::stock(&Plan { trunks, ..Plan::default() }, |network, _| {
+        add_addresses(network, V4);
+        add_addresses(network, V6);
+        running = trunks.map(|ip| Trunk::start(&network.bystander.namespace, ip)).into();
+    });
+    (site, running)
+}
 
+impl Street<'_> {
     fn machine(&self, machine: u8) -> &Namespace {
         let network = &self.site.network;
         if machine == ATTACKERS { &network.attacker.namespace } else { &network.bystander.namespace }
@@ -162,15 +161,6 @@ impl Street {
         (0..=u8::MAX).any(|host| address(self.family, ATTACKERS, host) == ip)
     }
 
-    /// Whom the firewall drops.
-    fn banned(&self) -> Vec<IpAddr> {
-        let [first, rest @ ..] = self.site.network.server.within();
-        let rules = output_of(Command::new(first).args(rest).args(["nft", "list", "ruleset"]));
-        let rules = rules.expect("the firewall tells its rules");
-        let words = rules.split(|char: char| !(char.is_ascii_hexdigit() || matches!(char, '.' | ':')));
-        words.filter_map(|word| word.parse().ok()).collect()
-    }
-
     fn wait_until_known(&self, ip: IpAddr) {
         // A gateway whose first REGISTER is lost tries again after half a minute.
         wait_at_most(UNTIL_BANNED, &format!("{ip} to be known"), || {
@@ -178,6 +168,15 @@ impl Street {
             list.split_whitespace().any(|word| word == ip.to_string())
         });
     }
+}
+
+/// Whom the firewall drops.
+fn banned(site: &Site) -> Vec<IpAddr> {
+    let [first, rest @ ..] = site.network.server.within();
+    let rules = output_of(Command::new(first).args(rest).args(["nft", "list", "ruleset"]));
+    let rules = rules.expect("the firewall tells its rules");
+    let words = rules.split(|char: char| !(char.is_ascii_hexdigit() || matches!(char, '.' | ':')));
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 /// FreeSWITCH takes so many new calls a second (`sessions-per-second`) and answers 503 to more.
@@ -311,7 +310,7 @@ fn attackers(family: Family) -> Addresses {
 }
 
 /// What the good ones do, while the others attack.
-fn live(street: &Street) {
+fn live(street: &Street<'_>) {
     // Everybody is registered, as on any day.
     thread::scope(|scope| {
         for (host, account) in (11..16).zip(["1001", "1002", "1003", "1004", "1005"]) {
@@ -345,7 +344,7 @@ fn live(street: &Street) {
     });
 }
 
-fn attack<'scope>(street: &'scope Street, scope: &'scope thread::Scope<'scope, '_>) {
+fn attack<'scope>(street: &'scope Street<'_>, scope: &'scope thread::Scope<'scope, '_>) {
     let wrong = Answer::Password("guess");
     let register = Request { user: b"1000", headers: REGISTER, answer: wrong, ..Request::default() };
     scope.spawn(move || street.attack(11, SIP, |agent, _| agent.send(&register)));
@@ -398,16 +397,22 @@ const INJECTIONS: [&str; 4] = [
     "fold\r\n A registration failed user[q] ip[9.9.9.9] at[",
 ];
 
-fn every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban, family: Family) {
-    let street = Street::new(family);
-    let site = &street.site;
+fn over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban) {
+    let (site, _trunks) = build();
+    let site = &site;
     let daemon = Daemon::start(fail2ban, &site.network.server, &site.log_file(), "");
     wait_until("the jail", || daemon.is_up());
-    live(&street);
+    let streets = [V4, V6].map(|family| Street { site, family });
+    thread::scope(|scope| {
+        for street in &streets {
+            scope.spawn(|| live(street));
+        }
+    });
 
-    let attackers = attackers(family);
+    let attackers: Addresses = [V4, V6].into_iter().flat_map(attackers).collect();
+    let good: Addresses = [V4, V6].into_iter().flat_map(good).collect();
     wait_at_most(UNTIL_BANNED, "the attackers to be banned", || {
-        let banned = street.banned();
+        let banned = banned(site);
         attackers.keys().all(|ip| banned.contains(ip))
     });
     // Nothing is to come any more, and what came has been read once a test at the log's end bans its address.
@@ -417,42 +422,32 @@ fn every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban, family:
     });
     site.cli("fail2ban test 192.0.2.1 10");
     let marker = IpAddr::from([192, 0, 2, 1]);
-    wait_until("the test to be banned", || street.banned().contains(&marker));
+    wait_until("the test to be banned", || banned(site).contains(&marker));
 
-    let banned = street.banned();
-    let table: Vec<_> = good(family)
-        .into_iter()
-        .chain(attackers.clone())
-        .map(|(ip, who)| {
-            let state = if banned.contains(&ip) { "banned" } else { "free" };
-            format!("{state:<7} {ip:<18} {who}")
-        })
-        .collect();
-    println!("{fail2ban}:\n{}", table.join("\n"));
-    let told = || format!("{}\n{}", table.join("\n"), site.log_text());
+    let mut banned = banned(site);
+    let rows = good.iter().chain(&attackers).map(|(ip, who)| {
+        let state = if banned.contains(ip) { "banned" } else { "free" };
+        format!("{state:<7} {ip:<19} {who}")
+    });
+    let table = format!("{fail2ban}:\n{}", rows.collect::<Vec<_>>().join("\n"));
+    println!("{table}");
+    let told = || format!("{table}\n{}", site.log_text());
     let mut expected: Vec<IpAddr> = attackers.keys().copied().chain([marker]).collect();
-    let mut found = banned;
     expected.sort();
-    found.sort();
-    assert_eq!(found, expected, "{}", told());
-    // Without known addresses these three would have been banned.
-    for host in [OFFICE, FORGED_PHONE, TRUNK] {
-        let failed = format!("register_failure ip={} known=yes ", address(family, NEIGHBOURS, host));
-        let failures = site.log_text().matches(&failed).count();
-        assert!(failures >= TRIES, "{failed}: {failures} times\n{}", told());
+    banned.sort();
+    assert_eq!(banned, expected, "{}", told());
+    for street in &streets {
+        // Without known addresses these would have been banned.
+        for host in [OFFICE, FORGED_PHONE, TRUNK] {
+            let ip = address(street.family, NEIGHBOURS, host);
+            let failures = site.log_text().matches(&format!("register_failure ip={ip} known=yes ")).count();
+            assert!(failures >= TRIES, "{ip}: {failures} failures\n{}", told());
+        }
+        for ip in self::good(street.family).keys() {
+            assert!(street.is_answered(*ip), "{ip} is not answered");
+        }
+        for ip in self::attackers(street.family).keys() {
+            assert!(!street.is_answered(*ip), "{ip} is answered");
+        }
     }
-    for ip in attackers.keys() {
-        assert!(!street.is_answered(*ip), "{ip} is answered");
-    }
-    for ip in good(family).keys() {
-        assert!(street.is_answered(*ip), "{ip} is not answered");
-    }
-}
-
-fn over_ipv4_every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban) {
-    every_attacker_is_banned_and_nobody_else(fail2ban, V4);
-}
-
-fn over_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban) {
-    every_attacker_is_banned_and_nobody_else(fail2ban, V6);
 }
