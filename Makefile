@@ -1,6 +1,7 @@
 # mod_fail2ban for FreeSWITCH. `make` alone lists what there is.
 
-CARGO   ?= cargo
+# The first cargo of the PATH that is new enough, or Debian's (`make deps` installs it).
+CARGO   ?= scripts/cargo
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -17,16 +18,17 @@ MODULES := $(or $(shell pkg-config --variable=modulesdir freeswitch 2>/dev/null)
 CONF    := $(or $(shell pkg-config --variable=confdir freeswitch 2>/dev/null),$(OTHER_CONF))
 
 MODULE  := target/release/libmod_fail2ban.so
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+NATIVE   = $(shell dpkg --print-architecture)
+ARCH    ?= $(NATIVE)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench install uninstall deb live fuzz valgrind tsan
+.PHONY: help deps build demo test test-arm64 check bench install uninstall deb live fuzz valgrind tsan
 
 help: ## show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
-deps: ## install what building needs (libclang, for bindgen)
-	@tests/deps.sh build
+deps: ## install what building needs (Rust where it is missing or too old, gcc, libclang)
+	@scripts/deps.sh build
 
 build: deps ## build the module: target/release/libmod_fail2ban.so
 	$(CARGO) build --release --lib --locked
@@ -37,10 +39,15 @@ demo: deps ## show the module at work on a recorded attack
 	@scripts/demo.sh
 
 test: ## run the whole suite
-	@tests/deps.sh test
+	@scripts/deps.sh test
 	$(CARGO) test --locked
 
-check: deps ## formatting, clippy and documentation, warnings being errors
+test-arm64: ## cross-build for arm64 and run the suite under qemu (Debian's Rust only)
+	@scripts/deps.sh test-arm64
+	scripts/test-arm64.sh
+
+check: ## formatting, clippy and documentation, warnings being errors
+	@scripts/deps.sh check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --locked --document-private-items
@@ -51,8 +58,7 @@ bench: deps ## measure the handler beside a stand-in for the C module
 
 install: ## install the module and, if there is none, its settings file
 	@# Under sudo there may be no Rust: then what `make build` has made is taken.
-	@if command -v $(CARGO) >/dev/null; then $(MAKE) --no-print-directory build; \
-	 elif [ ! -e $(MODULE) ]; then echo 'run `make build` first, as the user who has Rust' >&2; exit 1; fi
+	@if $(CARGO) --version >/dev/null 2>&1 || [ ! -e $(MODULE) ]; then $(MAKE) --no-print-directory build; fi
 	install -d '$(DESTDIR)$(MODULES)' '$(DESTDIR)$(CONF)/autoload_configs'
 	# Put in place by renaming: overwriting the file under a switch that has it mapped would crash it.
 	install -m 755 $(MODULE) '$(DESTDIR)$(MODULES)/.mod_fail2ban.so.new'
@@ -68,16 +74,17 @@ install: ## install the module and, if there is none, its settings file
 uninstall: ## remove the module; the settings file stays
 	rm -f '$(DESTDIR)$(MODULES)/mod_fail2ban.so'
 
-deb: build ## make a Debian package: target/freeswitch-mod-fail2ban_VERSION_ARCH.deb
-	tests/deb.sh '$(VERSION)' '$(MODULES)' '$(CONF)'
+deb: ## make the Debian package freeswitch-mod-fail2ban-rs in target/packages (ARCH=arm64: for that)
+	@scripts/deps.sh deb$(if $(filter-out $(NATIVE),$(ARCH)),-$(ARCH))
+	scripts/deb.sh $(ARCH)
 
 live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=...)
-	@tests/deps.sh live
+	@scripts/deps.sh live
 	$(CARGO) build --release --lib --locked
 	scripts/live.sh '$(FREESWITCH_PREFIX)'
 
-fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60)
-	cd fuzz && $(CARGO) +nightly fuzz run --sanitizer none line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
+fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60 SANITIZER=none)
+	cd fuzz && cargo +nightly fuzz run --sanitizer $(or $(SANITIZER),none) line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
 
 valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is not installed: apt-get install valgrind' >&2; exit 1; }
@@ -89,4 +96,4 @@ valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 tsan: deps ## run the journal's tests under ThreadSanitizer (needs nightly)
 	TSAN_OPTIONS=suppressions=$(CURDIR)/scripts/tsan.suppressions \
 	RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
-	$(CARGO) +nightly test --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan --test journal --locked
+	cargo +nightly test --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan --test journal --locked

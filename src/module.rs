@@ -13,8 +13,8 @@
 //! addresses; and at unload one that unbinds. Only these three wait for a disk or for FreeSWITCH.
 //!
 //! Locks, in the order in which they may be taken:
-//! 1. [`LIFE`]: for an instant, never while waiting for anything.
-//! 2. [`Instance::bindings`]: while binding and unbinding. Never taken by what FreeSWITCH delivers.
+//! 1. `LIFE`: for an instant, never while waiting for anything.
+//! 2. `Instance::bindings`: while binding and unbinding. Never taken by what FreeSWITCH delivers.
 //! 3. FreeSWITCH's: its event bindings and its search functions (held for reading while it delivers, for writing
 //!    to bind and unbind), its log's bindings, its XML, its ACLs. So nothing that it delivers may wait for 1 or 2,
 //!    nor for a thread that binds.
