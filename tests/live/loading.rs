@@ -90,7 +90,7 @@ fn verto_can_be_reloaded_while_its_logins_are_listened_to() {
 
 /// Loads and unloads often; how threads, descriptors and memory (KiB) have grown in the second half.
 fn growth(module: &Path) -> [isize; 3] {
-    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     let site = Site::without_module(module, Some(&configuration("")));
     let figures = || site.figures().map(usize::cast_signed);
     let mut before = figures();
