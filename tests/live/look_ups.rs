@@ -200,8 +200,7 @@ impl Directory {
                 thread::spawn(move || answer(stream));
             }
         });
-        let directory = Directory { is_over, thread: Some(thread) };
-        directory
+        Directory { is_over, thread: Some(thread) }
     }
 
     /// Its thread waits for connections.
