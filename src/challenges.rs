@@ -14,6 +14,10 @@ use crate::timestamp::Now;
 pub const MOST: usize = 8192;
 /// Most calls that were abandoned lately and whose challenge is therefore not told once more.
 const MOST_ABANDONED: usize = 1024;
+/// Most answers that came before their challenge.
+const MOST_EARLY: usize = 1024;
+/// FreeSWITCH's events may come so late, in microseconds; a look-up is seen at once.
+const EARLY_BY: i64 = 10_000_000;
 
 /// The challenges of one call that nobody has answered yet.
 struct Pending {
@@ -38,10 +42,17 @@ struct Abandoned {
     at: Now,
 }
 
+/// An answer that was seen before the event of its challenge.
+struct Early {
+    call: u64,
+    at: Now,
+}
+
 /// The challenges that wait. Nothing is allocated after it is made.
 pub struct Challenges {
     calls: Table<Pending>,
     abandoned: Table<Abandoned>,
+    early: Table<Early>,
     hasher: RandomState,
     /// Challenges that found no room. A flood fills the table with its own; then others are not watched until
     /// there is room. Those that are watched are never dropped for it, so that a phone which answers is never
@@ -54,6 +65,7 @@ impl Default for Challenges {
         Challenges {
             calls: Table::new(MOST),
             abandoned: Table::new(MOST_ABANDONED),
+            early: Table::new(MOST_EARLY),
             hasher: RandomState::new(),
             untracked: 0,
         }
@@ -70,6 +82,9 @@ impl Challenges {
     pub fn insert(&mut self, now: Now, challenge: &Signal<'_>) {
         let Some(call_id) = challenge.text(Field::CallId) else { return };
         let hash = self.hasher.hash_one(call_id);
+        if self.take_early(now, hash) {
+            return;
+        }
         if let Some(place) = self.calls.find(hash, |there| there.ip == challenge.ip)
             && let Some(there) = self.calls.get_mut(place)
         {
@@ -98,14 +113,34 @@ impl Challenges {
     /// Credentials came for a call: they answer one challenge. A NAT may have given the phone another address
     /// meanwhile, so one of that call from any address, if there is none from this.
     pub fn answer(&mut self, call_id: &[u8], ip: IpAddr) {
-        let hash = self.hasher.hash_one(call_id);
+        self.answer_one(self.hasher.hash_one(call_id), ip);
+    }
+
+    /// As [`Challenges::answer`], where a look-up has told it: that is seen at once, while the challenge's event
+    /// may still be on its way.
+    pub fn answer_at_once(&mut self, now: Now, call_id: &[u8], ip: IpAddr) {
+        let call = self.hasher.hash_one(call_id);
+        if !self.answer_one(call, ip) {
+            self.early.insert_over_oldest(call, Early { call, at: now });
+        }
+    }
+
+    fn take_early(&mut self, now: Now, call: u64) -> bool {
+        let found = self.early.find(call, |there| there.call == call);
+        let answer = found.and_then(|place| self.early.remove(place));
+        answer.is_some_and(|answer| now.monotonic - answer.at.monotonic < EARLY_BY)
+    }
+
+    /// Whether there was a challenge to be answered.
+    fn answer_one(&mut self, hash: u64, ip: IpAddr) -> bool {
         let here = self.calls.find(hash, |there| there.ip == ip);
-        let Some(place) = here.or_else(|| self.calls.find(hash, |_| true)) else { return };
+        let Some(place) = here.or_else(|| self.calls.find(hash, |_| true)) else { return false };
         if let Some(there) = self.calls.get_mut(place).filter(|there| there.count > 1) {
             there.count -= 1;
         } else {
             self.calls.remove(place);
         }
+        true
     }
 
     /// Good credentials came for a call: they answer all of its challenges.
@@ -245,6 +280,24 @@ mod tests {
         assert_eq!(sweep(&mut challenges, 32).len(), 39, "the last one may still be answered");
         answer(&mut challenges, 1, "constant");
         assert!(sweep(&mut challenges, 1000).is_empty());
+    }
+
+    #[test]
+    fn an_answer_may_be_seen_before_its_challenge() {
+        let mut challenges = Challenges::default();
+        let ip = IpAddr::V4(1.into());
+        challenges.answer_at_once(at(0), b"early", ip);
+        challenge(&mut challenges, 1, 1, "early");
+        assert_eq!(challenges.waiting(), 0);
+        // It has answered that one and no other, and an old answer none.
+        challenge(&mut challenges, 2, 1, "early");
+        challenges.answer_at_once(at(0), b"old", ip);
+        challenge(&mut challenges, 10, 1, "old");
+        assert_eq!(challenges.waiting(), 2);
+        challenges.answer_at_once(at(11), b"old", ip);
+        challenge(&mut challenges, 12, 1, "old");
+        assert_eq!(challenges.waiting(), 2, "an answer of a challenge that waits is not early");
+        assert_eq!(sweep(&mut challenges, 100).len(), 2);
     }
 
     #[test]

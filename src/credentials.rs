@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use crate::challenges::keep;
 use crate::event_type::EventType;
 use crate::kept::Kept;
-use crate::signal::{Field, Signal, transport};
+use crate::signal::{Field, Signal, Verdict, transport};
 use crate::table::{Sweep, Table};
 use crate::timestamp::Now;
 
@@ -77,9 +77,10 @@ struct Proven {
     transport: Option<&'static [u8]>,
 }
 
-/// FreeSWITCH has accepted an account at an address.
+/// FreeSWITCH has accepted an account at an address: first and last, in microseconds of the monotonic clock.
 struct Accepted {
-    at: Now,
+    first: i64,
+    last: i64,
     hash: u64,
 }
 
@@ -138,7 +139,7 @@ impl Credentials {
                     b"MESSAGE" => self.hasher.hash_one((look_up.ip, look_up.port)),
                     _ => return false,
                 };
-                if trusted || self.was_accepted(now, self.hasher.hash_one((look_up.ip, look_up.user))) {
+                if trusted || self.was_accepted(now.monotonic, look_up.ip, look_up.user) {
                     return false;
                 }
                 let waiting = Waiting {
@@ -188,7 +189,7 @@ impl Credentials {
     }
 
     /// FreeSWITCH has accepted this account's credentials from this address.
-    pub fn accept(&mut self, now: Now, ip: IpAddr, user: &[u8]) {
+    fn accept(&mut self, now: Now, ip: IpAddr, user: &[u8]) {
         self.remember_accepted(now, self.hasher.hash_one((ip, user)));
         self.accept_address(now, ip);
     }
@@ -198,29 +199,31 @@ impl Credentials {
     }
 
     fn remember_accepted(&mut self, now: Now, hash: u64) {
-        match self.accepted.find(hash, |there| there.hash == hash) {
-            Some(place) => {
-                if let Some(there) = self.accepted.get_mut(place) {
-                    there.at = now;
-                }
+        let at = now.monotonic;
+        let place = self.accepted.find(hash, |there| there.hash == hash);
+        if let Some(there) = place.and_then(|place| self.accepted.get_mut(place)) {
+            if at - there.last >= ACCEPTED_LASTS {
+                there.first = at;
             }
-            None => drop(self.accepted.insert_over_oldest(hash, Accepted { at: now, hash })),
+            there.last = there.last.max(at);
+        } else {
+            self.accepted.insert_over_oldest(hash, Accepted { first: at, last: at, hash });
         }
     }
 
     /// Whether a challenge of this address may have been answered unseen: some look-ups are hidden, and
     /// FreeSWITCH has accepted credentials from there lately.
     pub fn may_have_answered(&self, now: Now, ip: IpAddr) -> bool {
-        self.attempts_hidden > 0 && self.was_accepted(now, self.hasher.hash_one(ip))
+        self.attempts_hidden > 0 && self.accepted.holds(now.monotonic, self.hasher.hash_one(ip))
     }
 
-    fn was_accepted(&self, now: Now, hash: u64) -> bool {
-        let found = self.accepted.find(hash, |there| there.hash == hash);
-        let there = found.and_then(|place| self.accepted.get(place));
-        there.is_some_and(|there| now.monotonic - there.at.monotonic < ACCEPTED_LASTS)
+    /// Whether FreeSWITCH had accepted an account at an address before this time, and not long before.
+    fn was_accepted(&self, at: i64, ip: IpAddr, user: &[u8]) -> bool {
+        self.accepted.holds(at, self.hasher.hash_one((ip, user)))
     }
 
-    /// The transport over which this attempt came, if its look-up was seen.
+    /// The transport over which this attempt came, if its look-up was seen. Remembers an attempt that FreeSWITCH
+    /// has accepted, from the time of its look-up on: the event comes later.
     pub fn transport_of_attempt(&mut self, now: Now, attempt: &Signal<'_>) -> Option<&'static [u8]> {
         let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
         let found = take(&mut self.of_attempts, now, self.hasher.hash_one(key));
@@ -230,7 +233,10 @@ impl Credentials {
         } else if attempt.text(Field::AuthUser).is_some_and(|user| user != b"unknown") {
             self.attempts_hidden += 1;
         }
-        found.flatten()
+        if let (Verdict::Accepted, Some(user)) = (attempt.verdict(), attempt.text(Field::AuthUser)) {
+            self.accept(found.as_ref().map_or(now, |proven| proven.at), attempt.ip, user);
+        }
+        found?.transport
     }
 
     /// The failure of this attempt is to follow, and does not tell the call.
@@ -245,7 +251,7 @@ impl Credentials {
     /// The transport over which the credentials came that have failed.
     pub fn transport_of_failure(&mut self, now: Now, failure: &Signal<'_>) -> Option<&'static [u8]> {
         let hash = self.failure_key(failure, Field::ToUser);
-        take(&mut self.of_failures, now, hash).flatten()
+        take(&mut self.of_failures, now, hash)?.transport
     }
 
     fn failure_key(&self, signal: &Signal<'_>, user: Field) -> u64 {
@@ -255,9 +261,12 @@ impl Credentials {
     /// Looks at some of those that wait and takes out those that no success has confirmed: gives each as a
     /// signal, and when it was.
     pub fn sweep(&mut self, now: Now, most: usize, mut overdue: impl FnMut(Now, &Signal<'_>)) -> Sweep {
-        self.waiting.sweep(most, |_, there| {
+        let Credentials { waiting, accepted, hasher, .. } = self;
+        waiting.sweep(most, |_, there| {
             let is_over = now.monotonic - there.at.monotonic >= CONFIRM_WITHIN;
-            if is_over {
+            // The event that told of an acceptance before it may have come after it.
+            let account = hasher.hash_one((there.ip, there.user.bytes()));
+            if is_over && !accepted.holds(there.at.monotonic, account) {
                 overdue(there.at, &there.signal());
             }
             is_over
@@ -270,10 +279,17 @@ impl Credentials {
     }
 }
 
-fn take(table: &mut Table<Proven>, now: Now, hash: u64) -> Option<Option<&'static [u8]>> {
+impl Table<Accepted> {
+    /// Whether what has this hash was accepted at that time.
+    fn holds(&self, at: i64, hash: u64) -> bool {
+        let found = self.find(hash, |there| there.hash == hash).and_then(|place| self.get(place));
+        found.is_some_and(|there| there.first <= at && at - there.last < ACCEPTED_LASTS)
+    }
+}
+
+fn take(table: &mut Table<Proven>, now: Now, hash: u64) -> Option<Proven> {
     let place = table.find(hash, |there| there.hash == hash)?;
-    let proven = table.remove(place)?;
-    (now.monotonic - proven.at.monotonic < TRANSPORT_LASTS).then_some(proven.transport)
+    table.remove(place).filter(|proven| now.monotonic - proven.at.monotonic < TRANSPORT_LASTS)
 }
 
 impl Waiting {
@@ -364,9 +380,9 @@ mod tests {
     #[test]
     fn what_no_success_follows_is_unconfirmed() {
         let mut credentials = Credentials::default();
-        credentials.insert(at(0), &look_up("SUBSCRIBE", "good"), false);
         credentials.insert(at(0), &look_up("SUBSCRIBE", "bad"), false);
         credentials.insert(at(0), &look_up("MESSAGE", "-"), false);
+        credentials.insert(at(1), &look_up("SUBSCRIBE", "good"), false);
         credentials.insert(at(0), &look_up("PUBLISH", "nobody knows"), false);
         credentials.confirm_call(b"good");
         assert_eq!(unconfirmed(&mut credentials, 4), 0);
@@ -410,6 +426,20 @@ mod tests {
         credentials.accept(at(7200), [10, 0, 0, 1].into(), b"1001");
         credentials.insert(at(7300), &look_up("SUBSCRIBE", "keys"), false);
         assert_eq!(credentials.waiting(), 3);
+    }
+
+    #[test]
+    fn what_came_after_an_acceptance_is_not_accused_even_if_the_event_comes_last() {
+        let mut credentials = Credentials::default();
+        let mut login = attempt("login");
+        login.set(Field::Result, Some(b"SUCCESS"));
+        credentials.insert(at(0), &look_up("SUBSCRIBE", "guess"), false);
+        credentials.insert(at(1), &look_up("REGISTER", "login"), false);
+        credentials.insert(at(2), &look_up("SUBSCRIBE", "line"), false);
+        credentials.transport_of_attempt(at(3), &login);
+        credentials.insert(at(4), &look_up("SUBSCRIBE", "line"), false);
+        assert_eq!(unconfirmed(&mut credentials, 10), 1, "only what came before it");
+        assert_eq!(credentials.waiting(), 0);
     }
 
     #[test]

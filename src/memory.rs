@@ -176,9 +176,6 @@ impl Memory {
     /// FreeSWITCH has accepted an address's credentials.
     fn accepted(&mut self, now: Now, login: &Signal<'_>, follow: &mut impl Follow) {
         let account = account_of(login);
-        if let (Some(credentials), Some(user)) = (&mut self.credentials, login.text(Field::AuthUser)) {
-            credentials.accept(now, login.ip, user);
-        }
         let known = self.is_known(now, login.ip);
         if known != Some(true)
             && let Some(failures) = self.take_failures(now, login.ip)
@@ -248,7 +245,7 @@ impl Memory {
         if let Some(challenges) = &mut self.challenges
             && !has_verdict
         {
-            challenges.answer(look_up.call_id, look_up.ip);
+            challenges.answer_at_once(now, look_up.call_id, look_up.ip);
         }
     }
 

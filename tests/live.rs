@@ -8,6 +8,8 @@ mod fail2ban;
 mod suite;
 mod support;
 
+#[path = "live/agent.rs"]
+mod agent;
 #[path = "live/configuration.rs"]
 mod configuration;
 #[path = "live/sip.rs"]
@@ -16,6 +18,8 @@ mod sip;
 mod sipp;
 #[path = "live/site.rs"]
 mod site;
+#[path = "live/stock.rs"]
+mod stock;
 #[path = "live/verto.rs"]
 mod verto;
 
@@ -27,12 +31,16 @@ mod drop_in;
 mod hostile;
 #[path = "live/loading.rs"]
 mod loading;
+#[path = "live/look_ups.rs"]
+mod look_ups;
 #[path = "live/reload.rs"]
 mod reload;
 #[path = "live/rotation.rs"]
 mod rotation;
 #[path = "live/signals.rs"]
 mod signals;
+#[path = "live/street.rs"]
+mod street;
 
 use std::process::ExitCode;
 
@@ -44,8 +52,10 @@ fn main() -> ExitCode {
     drop_in::add_to(&mut suite);
     hostile::add_to(&mut suite);
     loading::add_to(&mut suite);
+    look_ups::add_to(&mut suite);
     reload::add_to(&mut suite);
     rotation::add_to(&mut suite);
     signals::add_to(&mut suite);
+    street::add_to(&mut suite);
     suite.for_each_core(1).run()
 }

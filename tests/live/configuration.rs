@@ -112,6 +112,9 @@ fn sofia_profile(name: &str, ip: IpAddr, port: u16, access: &str) -> String {
                <param name="sip-ip" value="{ip}"/><param name="rtp-ip" value="{ip}"/>
                <param name="sip-port" value="{port}"/>
                <param name="context" value="default"/><param name="dialplan" value="XML"/>
+               <!-- As in the stock profiles. Without it FreeSWITCH 1.11.2 waits five seconds for the first sound of a
+                    caller that sends none, and answers its BYE only then. -->
+               <param name="rtp-timer-name" value="soft"/>
                <param name="codec-prefs" value="PCMU"/><param name="inbound-codec-negotiation" value="generous"/>
                <param name="manage-presence" value="false"/>
                <param name="force-register-domain" value="live.test"/>

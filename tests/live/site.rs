@@ -1,7 +1,7 @@
 //! A FreeSWITCH in a network namespace, and the two machines that talk to it.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::configuration::{self, EVENT_SOCKET, SIP};
 use super::fail2ban::network::{Family, Network, ip};
 use super::sip::Caller;
+use super::stock::Stock;
 use super::support::freeswitch::{FreeSwitch, Options};
 use super::support::{self, process, wait_until};
 
@@ -19,6 +20,10 @@ use super::support::{self, process, wait_until};
 const FIRST: [&str; 5] =
     ["mod_logfile", "mod_event_socket", "mod_commands", "mod_dptools", "mod_dialplan_xml"];
 const LAST: [&str; 2] = ["mod_sofia", "mod_verto"];
+/// What the stock configuration also needs for what the tests do with it.
+const STOCK: [&str; 2] = ["mod_hash", "mod_sms"];
+/// What only some tests load.
+pub const XML_CURL: &str = "mod_xml_curl";
 
 /// Not a full hour, to see the offset's minutes.
 const TIME_ZONE: &str = "<+0530>-5:30";
@@ -29,6 +34,32 @@ pub struct Site {
     host: FreeSwitch,
     pub network: Network,
     folder: TempDir,
+}
+
+/// What is the tests' own in a stock configuration.
+pub struct Plan<'a> {
+    /// The text of `fail2ban.conf.xml`.
+    pub fail2ban_conf: &'a str,
+    /// Modules that are loaded just before mod_fail2ban, and just after it.
+    pub before: &'a [&'static str],
+    pub after: &'a [&'static str],
+    /// Where the trunks are that the external profiles register with.
+    pub trunks: [IpAddr; 2],
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Plan {
+            fail2ban_conf: include_str!("../../conf/autoload_configs/fail2ban.conf.xml"),
+            before: &[],
+            after: &[],
+            // Addresses at which nobody is.
+            trunks: [
+                Ipv4Addr::new(10, 99, 2, 99).into(),
+                Ipv6Addr::new(0xfd00, 0x99, 0, 2, 0, 0, 0, 0x99).into(),
+            ],
+        }
+    }
 }
 
 impl Site {
@@ -50,7 +81,6 @@ impl Site {
     }
 
     fn launch(module: &Path, fail2ban_conf: Option<&str>, load: bool) -> Site {
-        let prefix = std::env::var_os("FREESWITCH_PREFIX").expect("the suite has seen that it is set");
         let network = Network::silent().expect("the suite has seen that networks can be made");
         let folder = TempDir::with_prefix("live-").expect("a temporary folder");
         let conf = folder.path().join("conf/autoload_configs");
@@ -59,20 +89,46 @@ impl Site {
             fs::write(conf.join("fail2ban.conf.xml"), text).expect("the module's configuration");
         }
         connect(&network);
-
         let modules: Vec<_> = FIRST.into_iter().chain(load.then_some("mod_fail2ban")).chain(LAST).collect();
         let addresses = [Family::V4, Family::V6].map(|family| network.attacker.server(family));
+        let configuration = configuration::freeswitch(&modules, &addresses);
+        Site::run(module, network, folder, &configuration)
+    }
 
+    /// One with FreeSWITCH's stock configuration. `prepare` may change the network, and the files in `conf`,
+    /// before FreeSWITCH runs.
+    pub fn stock(plan: &Plan<'_>, prepare: impl FnOnce(&Network, &Path)) -> Site {
+        let network = Network::silent().expect("the suite has seen that networks can be made");
+        let folder = TempDir::with_prefix("live-").expect("a temporary folder");
+        let conf = folder.path().join("conf");
+        fs::create_dir(&conf).expect("a folder for the configuration");
+        connect(&network);
+        let mut modules = FIRST.to_vec();
+        modules.extend(plan.before);
+        modules.push("mod_fail2ban");
+        modules.extend(plan.after);
+        modules.extend(LAST.iter().chain(&STOCK));
+        let ips = [Family::V4, Family::V6].map(|family| network.attacker.server(family));
+        let stock = Stock { modules: &modules, ips, trunks: plan.trunks, fail2ban_conf: plan.fail2ban_conf };
+        let configuration = stock.write(&conf);
+        prepare(&network, &conf);
+        let site = Site::run(&support::module_path(), network, folder, &configuration);
+        assert_eq!(site.cli("module_exists mod_fail2ban"), "true", "{}", site.host_log());
+        site
+    }
+
+    fn run(module: &Path, network: Network, folder: TempDir, configuration: &str) -> Site {
+        let prefix = std::env::var_os("FREESWITCH_PREFIX").expect("the suite has seen that it is set");
         // One at a time: the first makes certificates for all, and starting takes much of a small machine.
         static STARTING: Mutex<()> = Mutex::new(());
         let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let host = FreeSwitch::start_with(&Options {
             prefix: Path::new(&prefix),
             module,
-            modules: &FIRST.into_iter().chain(LAST).collect::<Vec<_>>(),
+            modules: &FIRST.into_iter().chain(LAST).chain(STOCK).chain([XML_CURL]).collect::<Vec<_>>(),
             folder: folder.path(),
             certificates: Some(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("freeswitch-certs")),
-            configuration: &configuration::freeswitch(&modules, &addresses),
+            configuration,
             within: &network.server.within(),
             time_zone: Some(TIME_ZONE),
             connect: &|| network.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, EVENT_SOCKET))),

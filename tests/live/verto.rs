@@ -1,6 +1,6 @@
 //! A Verto client that can log in and nothing else.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -10,14 +10,25 @@ use super::fail2ban::network::Peer;
 
 /// Logs in over a WebSocket; whether it was let in.
 pub fn login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> bool {
-    let mut stream = from.namespace.run(|| TcpStream::connect(server)).expect("Verto listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("it has a time limit");
+    let stream = from.namespace.run(|| TcpStream::connect(server)).expect("Verto listens");
+    login_over(stream, server, user, password).expect("an answer")
+}
+
+/// The same where a firewall may drop what is sent: `None` if no answer comes.
+pub fn try_login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> Option<bool> {
+    let connect = || TcpStream::connect_timeout(&server, Duration::from_secs(2));
+    let stream = from.namespace.run(connect).ok()?;
+    login_over(stream, server, user, password).ok()
+}
+
+fn login_over(mut stream: TcpStream, server: SocketAddr, user: &str, password: &str) -> io::Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: bGl2ZSB0ZXN0IGtleSAhIQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
-    stream.write_all(upgrade.as_bytes()).expect("the request is sent");
-    let upgraded = read_until(&mut stream, |text| text.contains("\r\n\r\n"));
+    stream.write_all(upgrade.as_bytes())?;
+    let upgraded = read_until(&mut stream, |text| text.contains("\r\n\r\n"))?;
     assert!(upgraded.starts_with("HTTP/1.1 101 "), "{upgraded}");
 
     let id = "00000000-0000-4000-8000-000000000001";
@@ -25,9 +36,9 @@ pub fn login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> boo
         "jsonrpc": "2.0", "method": "login", "id": 1,
         "params": { "login": user, "passwd": password, "sessid": id }
     });
-    stream.write_all(&masked_text(login.to_string().as_bytes())).expect("the login is sent");
-    let answer = read_until(&mut stream, |text| text.contains("\"result\"") || text.contains("\"error\""));
-    answer.contains("\"result\"")
+    stream.write_all(&masked_text(login.to_string().as_bytes()))?;
+    let answer = read_until(&mut stream, |text| text.contains("\"result\"") || text.contains("\"error\""))?;
+    Ok(answer.contains("\"result\""))
 }
 
 /// One whole text frame, as clients send it.
@@ -47,16 +58,18 @@ fn masked_text(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn read_until(stream: &mut TcpStream, done: impl Fn(&str) -> bool) -> String {
+fn read_until(stream: &mut TcpStream, done: impl Fn(&str) -> bool) -> io::Result<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if done(&text) {
-            return text;
+            return Ok(text);
         }
         let mut more = [0; 4096];
-        let size = stream.read(&mut more).expect("an answer");
-        assert!(size > 0, "hung up after {text:?}");
+        let size = stream.read(&mut more)?;
+        if size == 0 {
+            return Err(io::Error::other(format!("hung up after {text:?}")));
+        }
         bytes.extend_from_slice(&more[..size]);
     }
 }
