@@ -57,7 +57,7 @@ pub struct LookUp<'a> {
 }
 
 struct Waiting {
-    at: Now,
+    place: Place,
     ip: IpAddr,
     /// How the transport reads in a line.
     transport: Option<&'static [u8]>,
@@ -72,14 +72,23 @@ struct Waiting {
 
 /// The transport of a request whose event is to come.
 struct Proven {
-    at: Now,
+    place: Place,
     hash: u64,
     transport: Option<&'static [u8]>,
 }
 
-/// FreeSWITCH has accepted an account at an address: first and last, in microseconds of the monotonic clock.
+/// Where in the order of look-ups something came, and when. The order tells a guess from what follows the right
+/// one; the clock ticks too slowly for that.
+#[derive(Clone, Copy)]
+struct Place {
+    number: u64,
+    at: Now,
+}
+
+/// FreeSWITCH has accepted an account at an address: since which look-up, and when last, in microseconds of the
+/// monotonic clock.
 struct Accepted {
-    first: i64,
+    first: u64,
     last: i64,
     hash: u64,
 }
@@ -125,11 +134,12 @@ impl Credentials {
     /// that event matters.
     pub fn insert(&mut self, now: Now, look_up: &LookUp<'_>, trusted: bool) -> bool {
         self.looked_up += 1;
+        let place = self.now(now);
         match look_up.method {
             b"REGISTER" | b"INVITE" => {
                 let hash = self.hasher.hash_one((look_up.call_id, look_up.ip, look_up.port));
                 self.of_attempts
-                    .insert_over_oldest(hash, Proven { at: now, hash, transport: look_up.transport });
+                    .insert_over_oldest(hash, Proven { place, hash, transport: look_up.transport });
                 true
             }
             method => {
@@ -139,11 +149,11 @@ impl Credentials {
                     b"MESSAGE" => self.hasher.hash_one((look_up.ip, look_up.port)),
                     _ => return false,
                 };
-                if trusted || self.was_accepted(now.monotonic, look_up.ip, look_up.user) {
+                if trusted || self.was_accepted(place, look_up.ip, look_up.user) {
                     return false;
                 }
                 let waiting = Waiting {
-                    at: now,
+                    place,
                     ip: look_up.ip,
                     transport: look_up.transport,
                     method: Kept::new(method),
@@ -169,57 +179,62 @@ impl Credentials {
 
     /// A MESSAGE from this address and port was accepted.
     pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
-        self.accept_address(now, ip);
+        self.accept_address(self.now(now), ip);
         self.confirm(self.hasher.hash_one((ip, port)), b"MESSAGE");
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it.
     fn confirm(&mut self, hash: u64, method: &[u8]) {
-        let mut last: Option<(i64, usize)> = None;
+        let mut last: Option<(u64, usize)> = None;
         self.waiting.find_all(hash, |place, there| {
-            if there.method.bytes() == method && last.is_none_or(|(at, _)| at <= there.at.monotonic) {
-                last = Some((there.at.monotonic, place));
+            if there.method.bytes() == method && last.is_none_or(|(number, _)| number < there.place.number) {
+                last = Some((there.place.number, place));
             }
         });
         if let Some(there) = last.and_then(|(_, place)| self.waiting.remove(place))
             && !there.user.is_cut()
         {
-            self.accept(there.at, there.ip, there.user.bytes());
+            self.accept(there.place, there.ip, there.user.bytes());
         }
     }
 
     /// FreeSWITCH has accepted this account's credentials from this address.
-    fn accept(&mut self, now: Now, ip: IpAddr, user: &[u8]) {
-        self.remember_accepted(now, self.hasher.hash_one((ip, user)));
-        self.accept_address(now, ip);
+    fn accept(&mut self, place: Place, ip: IpAddr, user: &[u8]) {
+        self.remember_accepted(place, self.hasher.hash_one((ip, user)));
+        self.accept_address(place, ip);
     }
 
-    fn accept_address(&mut self, now: Now, ip: IpAddr) {
-        self.remember_accepted(now, self.hasher.hash_one(ip));
+    fn accept_address(&mut self, place: Place, ip: IpAddr) {
+        self.remember_accepted(place, self.hasher.hash_one(ip));
     }
 
-    fn remember_accepted(&mut self, now: Now, hash: u64) {
-        let at = now.monotonic;
+    fn remember_accepted(&mut self, Place { number, at }: Place, hash: u64) {
+        let at = at.monotonic;
         let place = self.accepted.find(hash, |there| there.hash == hash);
         if let Some(there) = place.and_then(|place| self.accepted.get_mut(place)) {
             if at - there.last >= ACCEPTED_LASTS {
-                there.first = at;
+                there.first = number;
             }
             there.last = there.last.max(at);
         } else {
-            self.accepted.insert_over_oldest(hash, Accepted { first: at, last: at, hash });
+            self.accepted.insert_over_oldest(hash, Accepted { first: number, last: at, hash });
         }
     }
 
     /// Whether a challenge of this address may have been answered unseen: some look-ups are hidden, and
     /// FreeSWITCH has accepted credentials from there lately.
     pub fn may_have_answered(&self, now: Now, ip: IpAddr) -> bool {
-        self.attempts_hidden > 0 && self.accepted.holds(now.monotonic, self.hasher.hash_one(ip))
+        self.attempts_hidden > 0 && self.accepted.holds(self.now(now), self.hasher.hash_one(ip))
     }
 
-    /// Whether FreeSWITCH had accepted an account at an address before this time, and not long before.
-    fn was_accepted(&self, at: i64, ip: IpAddr, user: &[u8]) -> bool {
-        self.accepted.holds(at, self.hasher.hash_one((ip, user)))
+    /// Behind all look-ups that were seen.
+    fn now(&self, now: Now) -> Place {
+        Place { number: self.looked_up, at: now }
+    }
+
+    /// Whether FreeSWITCH had accepted an account at an address before this, and not long before.
+    fn was_accepted(&self, place: Place, ip: IpAddr, user: &[u8]) -> bool {
+        self.accepted.holds(place, self.hasher.hash_one((ip, user)))
     }
 
     /// The transport over which this attempt came, if its look-up was seen. Remembers an attempt that FreeSWITCH
@@ -234,7 +249,8 @@ impl Credentials {
             self.attempts_hidden += 1;
         }
         if let (Verdict::Accepted, Some(user)) = (attempt.verdict(), attempt.text(Field::AuthUser)) {
-            self.accept(found.as_ref().map_or(now, |proven| proven.at), attempt.ip, user);
+            let place = found.as_ref().map_or(self.now(now), |proven| proven.place);
+            self.accept(place, attempt.ip, user);
         }
         found?.transport
     }
@@ -245,7 +261,7 @@ impl Credentials {
         let hash = self.failure_key(attempt, Field::FromUser);
         // The last word counts: an attempt without a look-up takes the place of one with.
         take(&mut self.of_failures, now, hash);
-        self.of_failures.insert_over_oldest(hash, Proven { at: now, hash, transport });
+        self.of_failures.insert_over_oldest(hash, Proven { place: self.now(now), hash, transport });
     }
 
     /// The transport over which the credentials came that have failed.
@@ -263,11 +279,11 @@ impl Credentials {
     pub fn sweep(&mut self, now: Now, most: usize, mut overdue: impl FnMut(Now, &Signal<'_>)) -> Sweep {
         let Credentials { waiting, accepted, hasher, .. } = self;
         waiting.sweep(most, |_, there| {
-            let is_over = now.monotonic - there.at.monotonic >= CONFIRM_WITHIN;
+            let is_over = now.monotonic - there.place.at.monotonic >= CONFIRM_WITHIN;
             // The event that told of an acceptance before it may have come after it.
             let account = hasher.hash_one((there.ip, there.user.bytes()));
-            if is_over && !accepted.holds(there.at.monotonic, account) {
-                overdue(there.at, &there.signal());
+            if is_over && !accepted.holds(there.place, account) {
+                overdue(there.place.at, &there.signal());
             }
             is_over
         })
@@ -280,16 +296,16 @@ impl Credentials {
 }
 
 impl Table<Accepted> {
-    /// Whether what has this hash was accepted at that time.
-    fn holds(&self, at: i64, hash: u64) -> bool {
+    /// Whether what has this hash was accepted by then, and not long before.
+    fn holds(&self, by: Place, hash: u64) -> bool {
         let found = self.find(hash, |there| there.hash == hash).and_then(|place| self.get(place));
-        found.is_some_and(|there| there.first <= at && at - there.last < ACCEPTED_LASTS)
+        found.is_some_and(|there| there.first <= by.number && by.at.monotonic - there.last < ACCEPTED_LASTS)
     }
 }
 
 fn take(table: &mut Table<Proven>, now: Now, hash: u64) -> Option<Proven> {
     let place = table.find(hash, |there| there.hash == hash)?;
-    table.remove(place).filter(|proven| now.monotonic - proven.at.monotonic < TRANSPORT_LASTS)
+    table.remove(place).filter(|proven| now.monotonic - proven.place.at.monotonic < TRANSPORT_LASTS)
 }
 
 impl Waiting {
@@ -423,7 +439,7 @@ mod tests {
         credentials.insert(at(7200), &look_up("SUBSCRIBE", "late"), false);
         assert_eq!(credentials.waiting(), 3);
         // A registration shows it as well, and lets it begin anew.
-        credentials.accept(at(7200), [10, 0, 0, 1].into(), b"1001");
+        credentials.accept(credentials.now(at(7200)), [10, 0, 0, 1].into(), b"1001");
         credentials.insert(at(7300), &look_up("SUBSCRIBE", "keys"), false);
         assert_eq!(credentials.waiting(), 3);
     }
@@ -446,7 +462,7 @@ mod tests {
     fn a_challenge_may_have_been_answered_unseen_only_where_look_ups_are_hidden() {
         let mut credentials = Credentials::default();
         let ip = IpAddr::from([10, 0, 0, 1]);
-        credentials.accept(at(0), ip, b"1001");
+        credentials.accept(credentials.now(at(0)), ip, b"1001");
         assert!(!credentials.may_have_answered(at(1), ip), "all look-ups are seen");
         credentials.transport_of_attempt(at(1), &attempt("hidden"));
         assert!(credentials.may_have_answered(at(1), ip));
