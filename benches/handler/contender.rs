@@ -152,6 +152,17 @@ pub fn recorded(subclass: &str, changes: &[(&str, &str)]) -> Event {
     Event::hashed(&headers).expect("an event")
 }
 
+/// The parameters of a look-up, as sofia gives them.
+pub fn credentials(method: &str) -> Event {
+    let recorded = fs::read_to_string("tests/data/look-ups-1.11.2.jsonl").expect("the recorded look-ups");
+    let look_up = recorded.lines().find(|line| line.contains(&format!("\"{method}\""))).expect("a look-up");
+    let look_up: serde_json::Map<String, serde_json::Value> = serde_json::from_str(look_up).expect("JSON");
+    let text = |text: &str| CString::new(text).expect("no NUL");
+    let headers: Vec<_> =
+        look_up.iter().map(|(name, value)| (text(name), text(value.as_str().unwrap_or_default()))).collect();
+    Event::hashed(&headers).expect("an event")
+}
+
 /// What the C module does with an event: look two headers up, format the line, write it.
 fn c_handler(event: &Event, log: &File) {
     let user = header(event, c"to-user");

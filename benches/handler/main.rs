@@ -30,6 +30,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     one_event(&mut criterion, &site);
     known(&mut criterion, &site);
+    look_up(&mut criterion, &site);
     criterion.final_summary();
     // Who names a benchmark wants that one alone.
     if std::env::args().skip(1).any(|argument| !argument.starts_with('-')) {
@@ -95,6 +96,22 @@ fn known(criterion: &mut Criterion, site: &Site) {
     group.bench_function("a failure of a stranger, the table full", |bencher| {
         bencher.iter(|| contender.handle(&mut stranger));
     });
+    contender.unload();
+    group.finish();
+}
+
+/// What a look-up of credentials costs a SIP thread, without the module and with it; FreeSWITCH's own search in the
+/// directory is not in it.
+fn look_up(criterion: &mut Criterion, site: &Site) {
+    let mut group = criterion.benchmark_group("a directory look-up");
+    let mut params = contender::credentials("SUBSCRIBE");
+    let mut locate = || {
+        let found = host::search::locate(c"directory", c"domain", c"name", c"10.99.0.1", Some(&mut params));
+        assert_eq!(found, Ok(None));
+    };
+    group.bench_function("nobody listens", |bencher| bencher.iter(&mut locate));
+    let contender = site.load("module", "<param name=\"events\" value=\"auth_unconfirmed\"/>");
+    group.bench_function("the module listens", |bencher| bencher.iter(&mut locate));
     contender.unload();
     group.finish();
 }
