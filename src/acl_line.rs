@@ -156,6 +156,8 @@ mod tests {
             let signal = rejection.signal.expect(line);
             assert_eq!((signal.ip.to_string().as_str(), rejection.by), (ip, by));
             assert_eq!(signal.text(Field::Acl), Some(acl.as_bytes()));
+            let method = (by == RejectedBy::Register).then_some(&b"REGISTER"[..]);
+            assert_eq!(signal.text(Field::Method), method);
         }
         assert_eq!(parse(b"SIP auth failure for [IP 1.1.1.1 Rejected by acl \"x\"]"), None);
         assert_eq!(parse(b"IP x 1.1.1.1 Rejected by acl \"x\"").unwrap().signal, None);
@@ -180,6 +182,8 @@ mod tests {
         assert!(goes_on.is_certain(&line("IP 10.99.0.2 Rejected by acl \"other\"")));
         let proxies = conf(r#"<param name="apply-proxy-acl" value="proxies"/>"#);
         assert!(!proxies.is_certain(&inbound) && proxies.is_certain(&register));
+        let user = line("IP 10.99.0.2 Rejected by user acl lan");
+        assert!(plain.is_certain(&user) && !proxies.is_certain(&user));
         assert_eq!(SofiaAcls::parse("not XML"), SofiaAcls::default());
     }
 }
