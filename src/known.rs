@@ -14,7 +14,7 @@ use crate::stats::Distinct;
 use crate::table::{Sweep, Table};
 use crate::timestamp::Now;
 
-/// Most addresses that are known at a time. An entry takes about 220 bytes, so all of them 4 MiB.
+/// Most addresses that are known at a time. An entry takes about 350 bytes, so all of them 6 MiB.
 pub const MOST: usize = 16_384;
 /// Most addresses that one account can make known at a time.
 pub const MOST_PER_ACCOUNT: usize = 8;
@@ -30,9 +30,12 @@ pub type Account = Kept<96>;
 pub struct Address {
     /// The address.
     pub ip: IpAddr,
-    /// The account whose credentials were accepted last.
+    /// The account that has made it known, and that counts it among its eight.
     pub account: Account,
-    /// When that was, in seconds of the monotonic clock.
+    /// Another account whose credentials were accepted here last, and when: it takes over when the first one lets
+    /// go of the address, so that nobody is forgotten for what another account does elsewhere.
+    second: Option<(Account, i64)>,
+    /// When credentials were accepted last, in seconds of the monotonic clock.
     pub seen: i64,
     /// Failures within the hour that began at `hour`.
     pub failures: u32,
@@ -140,37 +143,37 @@ impl Known {
         self.changed = true;
         match self.find(ip) {
             Some(place) => self.learn_again(place, seen, account),
-            None => self.learn_first(seen, ip, account),
+            None => self.learn_first(now, seen, ip, account),
         }
     }
 
     fn learn_again(&mut self, place: usize, seen: i64, account: &Account) {
         let Some(there) = self.addresses.get_mut(place) else { return };
         there.seen = there.seen.max(seen);
-        if there.account == *account {
-            return;
+        if there.account != *account {
+            there.second = Some((*account, seen));
         }
-        // Another account at the same address: the address is the other's from now on, if it may have one more.
-        let old = there.account_place;
-        let Some(new) = self.account_place(account) else { return };
-        let Some(use_of) = self.accounts.get_mut(new).filter(|use_of| !use_of.is_full()) else { return };
-        use_of.add(place);
-        if let Some(there) = self.addresses.get_mut(place) {
-            (there.account, there.account_place) = (*account, new);
-        }
-        release(&mut self.accounts, old, place);
     }
 
-    fn learn_first(&mut self, seen: i64, ip: IpAddr, account: &Account) {
+    fn learn_first(&mut self, now: Now, seen: i64, ip: IpAddr, account: &Account) {
         if let Some(place) = self.oldest_of_a_full(account) {
-            self.remove(place);
+            self.let_go(now, place);
         }
         let Some(account_place) = self.account_place(account) else {
             self.refused += 1;
             return;
         };
         let users = Distinct::default();
-        let entry = Address { ip, account: *account, seen, failures: 0, users, hour: seen, account_place };
+        let entry = Address {
+            ip,
+            account: *account,
+            second: None,
+            seen,
+            failures: 0,
+            users,
+            hour: seen,
+            account_place,
+        };
         match (self.addresses.insert(self.hasher.hash_one(ip), entry), self.accounts.get_mut(account_place)) {
             (Some(place), Some(use_of)) => use_of.add(place),
             _ => {
@@ -225,6 +228,27 @@ impl Known {
 
     fn find(&self, ip: IpAddr) -> Option<usize> {
         self.addresses.find(self.hasher.hash_one(ip), |there| there.ip == ip)
+    }
+
+    /// The account that has made an address known has too many: the address is another's who is there as well,
+    /// or forgotten.
+    fn let_go(&mut self, now: Now, place: usize) {
+        let Some(there) = self.addresses.get(place) else { return };
+        let old = there.account_place;
+        let second = there.second.filter(|(_, seen)| now.seconds() - seen < self.lifetime);
+        let new = second.and_then(|(account, _)| Some((account, self.account_place(&account)?)));
+        match new {
+            Some((account, new)) if self.accounts.get(new).is_some_and(|use_of| !use_of.is_full()) => {
+                if let Some(use_of) = self.accounts.get_mut(new) {
+                    use_of.add(place);
+                }
+                if let Some(there) = self.addresses.get_mut(place) {
+                    (there.account, there.account_place, there.second) = (account, new, None);
+                }
+                release(&mut self.accounts, old, place);
+            }
+            _ => self.remove(place),
+        }
     }
 
     fn remove(&mut self, place: usize) {
@@ -311,15 +335,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_two_accounts_is_the_later_ones_and_stays_known() {
+    fn an_address_of_two_accounts_stays_known_whatever_one_of_them_does_elsewhere() {
         let mut known = Known::new(DAY);
-        learn(&mut known, 0, 1, "a@x");
-        learn(&mut known, 1, 1, "b@x");
-        assert_eq!(known.get(at(2), ip(1)).unwrap().account, account("b@x"));
-        assert_eq!((known.len(), known.accounts.len()), (1, 1));
-        (0..8).for_each(|number| learn(&mut known, 2, 10 + number, "a@x"));
-        learn(&mut known, 3, 1, "a@x");
-        assert_eq!(known.get(at(4), ip(1)).unwrap().account, account("b@x"), "a@x has its eight");
+        learn(&mut known, 0, 1, "office@x");
+        learn(&mut known, 1, 1, "insider@x");
+        assert_eq!(known.get(at(2), ip(1)).unwrap().account, account("office@x"));
+        (0..20).for_each(|number| learn(&mut known, 2, 10 + number, "insider@x"));
+        assert!(known.contains(at(3), ip(1)));
+        // The other way round: the insider was there first.
+        let mut known = Known::new(DAY);
+        learn(&mut known, 0, 1, "insider@x");
+        learn(&mut known, 1, 1, "office@x");
+        (0..20).for_each(|number| learn(&mut known, 2, 10 + number, "insider@x"));
+        assert_eq!(known.get(at(3), ip(1)).unwrap().account, account("office@x"));
+        assert_eq!((known.len(), known.accounts.len()), (9, 2));
         assert!(known.forget(ip(1)) && !known.forget(ip(1)));
         assert_eq!(known.accounts.len(), 1);
     }

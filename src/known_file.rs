@@ -4,8 +4,8 @@
 //! line names the format, the last one counts the others: a file without it is not whole.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -33,7 +33,18 @@ pub fn save(path: &Path, addresses: &[Address], now: Now) -> io::Result<()> {
 }
 
 fn write(path: &Path, addresses: &[Address], now: Now) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+    // Whatever lies there instead of a file must not hold up the keeper.
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .custom_flags(flags)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "what is there is not a file"));
+    }
     let mut text = format!("{FIRST_LINE}\n");
     for address in addresses {
         let seen = now.wall_seconds() - (now.seconds() - address.seen);
@@ -53,20 +64,23 @@ pub fn load(path: &Path, known: &mut Known, now: Now) -> Result<(), String> {
             path.display()
         )
     };
-    match File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.len() > MOST_BYTES || !metadata.is_file() => {
-            return Err(refused("not a file of at most 8 MiB".into()));
-        }
-        Ok(_) => {}
+    // A pipe or a device in the file's place must not hold up the load.
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(refused(error.to_string())),
+    };
+    let metadata = file.metadata().map_err(|error| refused(error.to_string()))?;
+    if metadata.len() > MOST_BYTES || !metadata.is_file() {
+        return Err(refused("not a file of at most 8 MiB".into()));
     }
-    let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text).map_err(|error| refused(error.to_string()))?;
     for (ip, wall, account) in
         parse(&text).ok_or_else(|| refused("not a whole list of known addresses".into()))?
     {
         // A clock that was put back makes nobody known for longer.
-        let age = (now.wall_seconds() - wall).max(0);
+        let age = now.wall_seconds().saturating_sub(wall).max(0);
         let account: Vec<u8> = percent_decode_str(account).collect();
         known.learn(now, now.seconds() - age, ip, &Account::new(&account));
     }
@@ -155,6 +169,33 @@ mod tests {
             assert!(error.contains(NAME) && !error.contains('\n'), "{error}");
             assert!(known.is_empty());
         }
+    }
+
+    #[test]
+    fn a_pipe_in_the_files_place_holds_up_neither_load_nor_save() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let pipe = |path: &Path| {
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        };
+        pipe(&path);
+        assert!(load(&path, &mut empty(), at(0, 0)).unwrap_err().contains("not a file"));
+        pipe(&path.with_extension("known.new"));
+        assert!(save(&path, &[], at(0, 0)).is_err());
+        // That was taken away, and so the next one succeeds.
+        save(&path, &[], at(0, 0)).unwrap();
+        load(&path, &mut empty(), at(0, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_time_out_of_this_world_is_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let text = format!("{FIRST_LINE}\n10.0.0.1 {} a\n10.0.0.2 {} b\nend 2\n", i64::MIN, i64::MAX);
+        fs::write(&path, text).unwrap();
+        let mut known = empty();
+        load(&path, &mut known, at(1000, 1000)).unwrap();
+        assert_eq!(known.len(), 1);
     }
 
     proptest::proptest! {

@@ -331,7 +331,7 @@ fn keep_if_both<T>(old: &mut Option<T>, new: &mut Option<T>) {
 /// `user@realm`; a Verto login says both in one.
 fn account_of(login: &Signal<'_>) -> Account {
     let (user, realm) = login.account();
-    if realm.is_empty() { Account::new(user) } else { joined(&[user, b"@", realm]) }
+    if realm.is_empty() { joined(&[user]) } else { joined(&[user, b"@", realm]) }
 }
 
 /// The account of a registration that FreeSWITCH had when the module was loaded.
@@ -348,5 +348,30 @@ fn joined(texts: &[&[u8]]) -> Account {
         room[len..len + part.len()].copy_from_slice(part);
         len += part.len();
     }
-    Account::new(&room[..len])
+    account_named(&mut room[..len])
+}
+
+/// FreeSWITCH takes a user's name in any case, so that another spelling is no other account.
+fn account_named(name: &mut [u8]) -> Account {
+    name.make_ascii_lowercase();
+    Account::new(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_spelling_of_a_users_name_is_the_same_account() {
+        let login = |user: &'static [u8], realm: &'static [u8]| {
+            let mut signal = Signal::new(EventType::RegisterAttempt, [10, 0, 0, 1].into(), b"");
+            signal.set(Field::AuthUser, Some(user));
+            signal.set(Field::Realm, Some(realm));
+            account_of(&signal)
+        };
+        assert_eq!(login(b"Alice", b"Switch.Example"), login(b"aLICE", b"switch.example"));
+        assert_eq!(login(b"Alice", b"x"), account_of_registration(b"alice", b"X"));
+        assert_eq!(login(b"Alice@x", b""), login(b"alice", b"x"));
+        assert_ne!(login(b"alice", b"x"), login(b"bob", b"x"));
+    }
 }
