@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::address::{self, split_at};
 use crate::event_type::EventType;
+use crate::settings::Param;
 use crate::signal::{Field, Signal};
 
 /// A rejection as the log tells it.
@@ -120,14 +121,6 @@ struct Profile {
 struct ProfileSettings {
     #[serde(default)]
     param: Vec<Param>,
-}
-
-#[derive(Deserialize)]
-struct Param {
-    #[serde(rename = "@name", default)]
-    name: String,
-    #[serde(rename = "@value", default)]
-    value: String,
 }
 
 #[cfg(test)]

@@ -73,7 +73,6 @@ struct Waiting {
 /// The transport of a request whose event is to come.
 struct Proven {
     place: Place,
-    hash: u64,
     transport: Option<&'static [u8]>,
 }
 
@@ -90,7 +89,6 @@ struct Place {
 struct Accepted {
     first: u64,
     last: i64,
-    hash: u64,
 }
 
 /// What is remembered of look-ups.
@@ -138,8 +136,7 @@ impl Credentials {
         match look_up.method {
             b"REGISTER" | b"INVITE" => {
                 let hash = self.hasher.hash_one((look_up.call_id, look_up.ip, look_up.port));
-                self.of_attempts
-                    .insert_over_oldest(hash, Proven { place, hash, transport: look_up.transport });
+                self.of_attempts.insert_over_oldest(hash, Proven { place, transport: look_up.transport });
                 true
             }
             method => {
@@ -210,14 +207,14 @@ impl Credentials {
 
     fn remember_accepted(&mut self, Place { number, at }: Place, hash: u64) {
         let at = at.monotonic;
-        let place = self.accepted.find(hash, |there| there.hash == hash);
+        let place = self.accepted.find(hash, |_| true);
         if let Some(there) = place.and_then(|place| self.accepted.get_mut(place)) {
             if at - there.last >= ACCEPTED_LASTS {
                 there.first = number;
             }
             there.last = there.last.max(at);
         } else {
-            self.accepted.insert_over_oldest(hash, Accepted { first: number, last: at, hash });
+            self.accepted.insert_over_oldest(hash, Accepted { first: number, last: at });
         }
     }
 
@@ -261,7 +258,7 @@ impl Credentials {
         let hash = self.failure_key(attempt, Field::FromUser);
         // The last word counts: an attempt without a look-up takes the place of one with.
         take(&mut self.of_failures, now, hash);
-        self.of_failures.insert_over_oldest(hash, Proven { place: self.now(now), hash, transport });
+        self.of_failures.insert_over_oldest(hash, Proven { place: self.now(now), transport });
     }
 
     /// The transport over which the credentials came that have failed.
@@ -298,13 +295,13 @@ impl Credentials {
 impl Table<Accepted> {
     /// Whether what has this hash was accepted by then, and not long before.
     fn holds(&self, by: Place, hash: u64) -> bool {
-        let found = self.find(hash, |there| there.hash == hash).and_then(|place| self.get(place));
+        let found = self.find(hash, |_| true).and_then(|place| self.get(place));
         found.is_some_and(|there| there.first <= by.number && by.at.monotonic - there.last < ACCEPTED_LASTS)
     }
 }
 
 fn take(table: &mut Table<Proven>, now: Now, hash: u64) -> Option<Proven> {
-    let place = table.find(hash, |there| there.hash == hash)?;
+    let place = table.find(hash, |_| true)?;
     table.remove(place).filter(|proven| now.monotonic - proven.place.at.monotonic < TRANSPORT_LASTS)
 }
 

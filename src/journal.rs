@@ -19,7 +19,7 @@ use crate::event_type::{EventType, PerType};
 use crate::host::log::Level;
 use crate::host::thread::Thread;
 use crate::kept::Kept;
-use crate::known;
+use crate::known::{self, Known};
 use crate::line::{self, Notice};
 use crate::log_file::LogFile;
 use crate::memory::{Announcement, Follow, Memory};
@@ -190,6 +190,13 @@ pub struct Prepared {
     settings: Arc<Settings>,
     memory: Memory,
     next_file: Option<LogFile>,
+}
+
+impl Prepared {
+    /// Begins with these known addresses, where none could be known before.
+    pub fn set_known(&mut self, known: Known) {
+        self.memory.known = Some(known);
+    }
 }
 
 impl Journal {

@@ -339,7 +339,8 @@ pub fn account_of_registration(user: &[u8], realm: &[u8]) -> Account {
     joined(&[user, b"@", realm])
 }
 
-/// Several texts in one, in fixed room.
+/// Several texts in one, in fixed room. FreeSWITCH takes a user's name in any case, so that another spelling is no
+/// other account.
 fn joined(texts: &[&[u8]]) -> Account {
     let mut room = [0; 512];
     let mut len = 0;
@@ -348,13 +349,8 @@ fn joined(texts: &[&[u8]]) -> Account {
         room[len..len + part.len()].copy_from_slice(part);
         len += part.len();
     }
-    account_named(&mut room[..len])
-}
-
-/// FreeSWITCH takes a user's name in any case, so that another spelling is no other account.
-fn account_named(name: &mut [u8]) -> Account {
-    name.make_ascii_lowercase();
-    Account::new(name)
+    room.make_ascii_lowercase();
+    Account::new(&room[..len])
 }
 
 #[cfg(test)]

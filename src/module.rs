@@ -189,7 +189,8 @@ impl Instance {
     fn start_rest(self: &Arc<Instance>) -> Result<(), String> {
         let settings = Arc::clone(&self.journal.settings());
         if settings.knows() {
-            self.remember();
+            let known = self.recall(&settings);
+            self.journal.with_memory(|_, memory| memory.known = Some(known));
         }
         let keeper = Arc::clone(self);
         let thread = Thread::spawn(c"fail2ban-keeper", move || keeper.keep())
@@ -304,10 +305,13 @@ impl Instance {
         }
         warnings.iter().for_each(|warning| say(Level::Warning, warning));
         let logfile = settings.logfile.clone();
-        let prepared = self
+        let mut prepared = self
             .journal
             .prepare(settings.clone())
             .map_err(|error| settings::cannot_open(&logfile, &error))?;
+        if settings.knows() && !before.knows() {
+            prepared.set_known(self.recall(&settings));
+        }
         let mut bindings = lock(&self.bindings);
         let bindings =
             bindings.as_mut().filter(|_| !self.keeper.is_stopping()).ok_or("it is being unloaded")?;
@@ -315,16 +319,12 @@ impl Instance {
         bindings.extend(&settings, self)?;
         self.journal.apply(prepared);
         bindings.reduce(&settings);
-        if settings.knows() && !before.knows() {
-            self.remember();
-        }
         Ok(true)
     }
 
-    /// Takes over what was known before, and who is registered.
-    fn remember(&self) {
+    /// What was known before, and who is registered.
+    fn recall(&self, settings: &Settings) -> Known {
         let now = clock::now();
-        let settings = Arc::clone(&self.journal.settings());
         let mut known = Known::new(settings.known_for);
         if let Err(warning) = known_file::load(&self.known_file, &mut known, now) {
             say(Level::Warning, &warning);
@@ -334,11 +334,7 @@ impl Instance {
                 known.learn(now, now.seconds(), ip, &account_of_registration(user, realm));
             }
         });
-        self.journal.with_memory(|_, memory| {
-            if let Some(there) = &mut memory.known {
-                *there = known;
-            }
-        });
+        known
     }
 
     fn save_known(&self) {

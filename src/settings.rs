@@ -100,12 +100,13 @@ struct Config {
     param: Vec<Param>,
 }
 
+/// `<param name="…" value="…"/>`, as FreeSWITCH's files have them.
 #[derive(Deserialize)]
-struct Param {
+pub(crate) struct Param {
     #[serde(rename = "@name", default)]
-    name: String,
+    pub name: String,
     #[serde(rename = "@value", default)]
-    value: String,
+    pub value: String,
 }
 
 #[derive(Deserialize)]
