@@ -47,6 +47,7 @@ pub(crate) struct Writer {
     done: usize,
     counted: usize,
     last_write: Instant,
+    is_gathering: bool,
     last_look: Instant,
     last_known_sweep: Instant,
     losses: Losses,
@@ -101,6 +102,7 @@ impl Writer {
             done: 0,
             counted: 0,
             last_write: now.checked_sub(POLL_INTERVAL).unwrap_or(now),
+            is_gathering: false,
             last_look: now,
             last_known_sweep: now,
             losses: Losses { count: 0, first: now, last: now },
@@ -171,12 +173,15 @@ impl Writer {
             if now >= next_look && !is_stopping {
                 return Work::Maintain;
             }
-            if !state.log.buffer.is_empty() {
-                let next_write = self.last_write + POLL_INTERVAL;
-                if is_stopping || now >= next_write || state.log.buffer.is_filling() {
-                    state.log.buffer.take(&mut self.batch);
-                    return Work::Write;
-                }
+            let next_write = self.last_write + POLL_INTERVAL;
+            let has_lines = !state.log.buffer.is_empty();
+            if has_lines && (is_stopping || now >= next_write || state.log.buffer.is_filling()) {
+                state.log.buffer.take(&mut self.batch);
+                return Work::Write;
+            }
+            // Lines came soon after the last: until a pause, none of them is worth a wake-up of its own.
+            self.is_gathering = now < next_write && (has_lines || self.is_gathering) && !is_stopping;
+            if self.is_gathering {
                 state = shared.wait(state, Waits::ForMany, next_write.min(next_look) - now);
                 continue;
             }

@@ -126,7 +126,7 @@ fn sustained(site: &Site) {
         contender.handle(&mut event);
     }
     let entered = start.elapsed();
-    while fs::metadata(&log).expect("the log").len() / LINE < u64::from(LINES) {
+    while fs::metadata(&log).expect("the log").len() < u64::from(LINES) * LINE.len() as u64 {
         std::thread::sleep(Duration::from_millis(1));
     }
     let written = start.elapsed();
@@ -140,10 +140,9 @@ fn sustained(site: &Site) {
     );
 }
 
-/// The length of the line that every event here gives.
-const LINE: u64 =
-    "A registration was attempted user[1009] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n".len()
-        as u64;
+/// The line that every event here gives.
+const LINE: &str =
+    "A registration was attempted user[1009] ip[10.99.0.2] at[2026-11-22T00:51:58.493952+0000]\n";
 
 /// How long the handler takes while nobody drains the log, a pipe.
 fn stalled(site: &Site) {

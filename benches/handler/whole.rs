@@ -1,8 +1,14 @@
 //! What the process as a whole spends, and several threads that deliver at once.
 
-use std::thread;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::LINE;
 use crate::contender::{Contender, Site, recorded};
 
 /// A time of this process or thread.
@@ -53,16 +59,17 @@ fn timed(contender: &Contender, events: usize) -> Vec<Duration> {
 /// Processor time of all threads at an even pace, less what the pace itself costs. As in FreeSWITCH, each failure
 /// is two events, an attempt and a failure, one right after the other.
 pub fn process(site: &Site) {
+    let names = Site::names().into_iter().chain([Floor::NAME]);
     println!("\nprocessor time of the whole process for a failure, at so many failures a second");
-    println!(
-        "  {:>8} {}",
-        "rate",
-        Site::names().iter().map(|name| format!("{name:>22}")).collect::<String>()
-    );
+    println!("  {:>8} {}", "rate", names.map(|name| format!("{name:>22}")).collect::<String>());
     for rate in [1, 10, 100, 1_000, 10_000] {
         let rounds = if rate == 1 { 10 } else { 5 };
         let pace = paced(rate, rounds, |_| {});
         let mut row = String::new();
+        let mut add = |spent: Duration| {
+            let each = spent.saturating_sub(pace).as_nanos() as f64 / f64::from(rate * rounds);
+            row += &format!("{:>19.2} us", each / 1000.0);
+        };
         for name in Site::names() {
             let contender = site.load(name, "");
             let mut attempt = recorded("sofia::register_attempt", &[]);
@@ -74,10 +81,48 @@ pub fn process(site: &Site) {
                 contender.handle(&mut failure);
             });
             contender.unload();
-            let each = spent.saturating_sub(pace).as_nanos() as f64 / f64::from(rate * rounds);
-            row += &format!("{:>19.2} us", each / 1000.0);
+            add(spent);
         }
+        let floor = Floor::start(&site.path("bench.log"));
+        add(paced(rate, rounds, |_| floor.wake()));
+        floor.end();
         println!("  {rate:>8} {row}");
+    }
+}
+
+/// A thread that is woken for one write(2) of two lines, and does nothing else: no handler, no look at the file. Where
+/// another thread writes, so that a disk can't hold up the switch, failures that come one by one can't cost less.
+struct Floor {
+    thread: JoinHandle<()>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Floor {
+    const NAME: &str = "a wake-up, a write";
+
+    fn start(log: &Path) -> Floor {
+        let mut log = OpenOptions::new().append(true).create(true).open(log).expect("a log");
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            let lines = LINE.repeat(2);
+            thread::park();
+            while !is_over.load(Ordering::Relaxed) {
+                log.write_all(lines.as_bytes()).expect("a write");
+                thread::park();
+            }
+        });
+        Floor { thread, ends }
+    }
+
+    fn wake(&self) {
+        self.thread.thread().unpark();
+    }
+
+    fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.wake();
+        self.thread.join().expect("no panic");
     }
 }
 
