@@ -306,6 +306,16 @@ fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
     assert_eq!(tally(&switch), [0, 0, 0, 0]);
     switch.storm(1, 10, &failure());
     wait_until("the new writer", || failures_and_losses(&switch.log_text()) == (10, 0));
+    // Nobody may be unloaded from under the old writer, nor does the new one have to stay for it.
+    let _ = switch.unload();
+    assert!(switch.has_code_mapped());
+    let errors = switch.host_lines("ERR");
+    assert!(errors[1].contains("an unload before this one has still not ended"), "{errors:?}");
+    assert_eq!(own_threads(), 1, "the old writer alone");
+    fs::remove_file(switch.log_file()).unwrap();
+    switch.load().unwrap();
+    switch.storm(1, 10, &failure());
+    wait_until("the third writer", || failures_and_losses(&switch.log_text()) == (10, 0));
 
     // The old writer's call returns: what that has written is whole, nothing more is, and the file is closed.
     let (mut text, mut block) = (Vec::new(), [0; 65_536]);

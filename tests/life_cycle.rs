@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             a_load_that_fails_at_any_step_leaves_nothing,
             a_load_goes_on_without_the_database,
             while_settings_are_read_lines_are_written_and_status_says_so,
+            every_request_in_every_state_does_what_the_table_of_states_says,
             an_unload_does_not_wait_for_settings_that_are_being_read,
             a_reload_on_a_thread_that_delivers_events_does_not_deadlock,
             an_unload_does_not_wait_for_somebody_elses_look_up,
@@ -285,6 +286,68 @@ fn while_settings_are_read_lines_are_written_and_status_says_so() {
     wait_until("the new settings", || status(&switch)["settings"]["format"] == "dated");
     let text = switch.api("fail2ban status");
     assert!(!text.contains("reload"), "status says that a reload is under way:\n{text}");
+}
+
+/// Those that another test here does not have: the table is in `src/module.rs`.
+fn every_request_in_every_state_does_what_the_table_of_states_says() {
+    let switch = Switch::start("<param name=\"events\" value=\"register_failure,auth_unconfirmed\"/>");
+    let refuses = |function: &str, why: &str| {
+        let before = switch.host_log().len();
+        switch.call_out_of_turn(function).unwrap_err();
+        let log = switch.host_log();
+        assert!(log[before..].contains(why), "{function}: {}", &log[before..]);
+    };
+    let has_no_command = || assert!(!switch.api("fail2ban reload").starts_with("+OK"));
+
+    // unloaded
+    switch.call_out_of_turn("unload").expect("there is nothing to do");
+    has_no_command();
+    assert_gone(&switch, "an unload of nothing");
+
+    // loading
+    switch.slow_settings();
+    let load = switch.begin(&json!({ "load": {} }));
+    wait_until("the load to read the settings", || switch.waiting("settings") == 1);
+    refuses("load", "it is being loaded");
+    refuses("unload", "it is being loaded");
+    switch.end_slow_settings();
+    load.end().expect("nothing of that is in its way");
+
+    // loaded
+    refuses("load", "it is loaded already");
+    switch.fire_event(&Event::register_failure("loaded", "192.0.2.7"));
+    assert_eq!(switch.wait_for_lines(1).len(), 1);
+
+    // reloading: another one comes after it, with what the file says then.
+    switch.slow_settings();
+    switch.write_config(&configuration("<param name=\"format\" value=\"dated\"/>"));
+    wait_until("the reload", || switch.waiting("settings") == 1);
+    refuses("load", "it is loaded already");
+    let text = configuration(
+        "<param name=\"format\" value=\"json\"/><param name=\"events\" value=\"register_failure,auth_unconfirmed\"/>",
+    );
+    switch.write_config(&text);
+    switch.end_slow_settings();
+    wait_until("the later settings", || status(&switch)["settings"]["format"] == "json");
+
+    // stopping: somebody else's look-up holds it up.
+    switch.bind_search("xml_curl", false, true);
+    let slow = switch.begin(&look_up(&[("sip_auth_method", "SUBSCRIBE"), ("ip", "192.0.2.7")]));
+    wait_until("the look-up", || switch.waiting("xml_curl") == 1);
+    let unload = switch.begin(&json!({ "unload": {} }));
+    wait_until("the unload", || switch.host_log().contains("Stopping: mod_fail2ban"));
+    wait_until("it to be under way", || {
+        switch.resources().threads.iter().any(|name| name == "fail2ban-unbind")
+    });
+    refuses("load", "it is being unloaded");
+    refuses("unload", "it is being loaded or unloaded");
+    has_no_command();
+    switch.release("xml_curl");
+    unload.end().unwrap();
+    slow.end().unwrap();
+    switch.unbind_search("xml_curl");
+    assert_gone(&switch, "requests out of turn");
+    assert_eq!(switch.log_text().matches("192.0.2.7").count(), 1);
 }
 
 /// Unloads, and sees that it takes no longer than it may.

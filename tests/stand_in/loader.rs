@@ -103,6 +103,23 @@ impl Loader {
         Ok(())
     }
 
+    /// Calls the module's load or shutdown without regard to what else is under way, which no loader should do. A
+    /// load that succeeds all the same stays, and an answer of NOUNLOAD is not heeded.
+    pub fn call_out_of_turn(&self, wants_load: bool) -> Result<(), String> {
+        if wants_load {
+            return open(&self.path).map(std::mem::forget);
+        }
+        // SAFETY: as in `open`.
+        let library = unsafe { Library::open(Some(&self.path), RTLD_NOW | RTLD_LOCAL) };
+        let library = library.map_err(|error| error.to_string())?;
+        let shutdown = table(&library)?.shutdown.ok_or("no shutdown")?;
+        // SAFETY: the library is held through the call.
+        match unsafe { shutdown() } {
+            sys::SWITCH_STATUS_SUCCESS => Ok(()),
+            status => Err(format!("shutdown answers {status}")),
+        }
+    }
+
     /// Runs a command of the module's and gives what it wrote; `None` if it has no such command.
     pub fn api(&self, line: &CStr) -> Option<Vec<u8>> {
         let line = line.to_bytes().trim_ascii();
@@ -143,11 +160,7 @@ fn open(path: &Path) -> Result<Module, String> {
     // SAFETY: loading runs the module's initialisers, and a module is trusted as much as the host itself.
     let library =
         unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())?;
-    // SAFETY: a module has a table under this name; it stays in place as long as the library.
-    let table = unsafe { library.get::<*const Table>(TABLE.to_bytes_with_nul()) }
-        .map_err(|error| error.to_string())?;
-    // SAFETY: as above.
-    let table = unsafe { table.read() };
+    let table = table(&library)?;
     if table.switch_api_version != sys::SWITCH_API_VERSION.cast_signed() {
         return Err("Trying to load an out of date module, please rebuild the module.".into());
     }
@@ -172,6 +185,13 @@ fn open(path: &Path) -> Result<Module, String> {
         may_be_unloaded,
         in_use: RwLock::new(()),
     })
+}
+
+fn table(library: &Library) -> Result<Table, String> {
+    // SAFETY: a module has a table under this name; it stays in place as long as the library.
+    let table = unsafe { library.get::<*const Table>(TABLE.to_bytes_with_nul()) };
+    // SAFETY: as above.
+    Ok(unsafe { table.map_err(|error| error.to_string())?.read() })
 }
 
 impl Module {

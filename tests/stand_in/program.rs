@@ -4,6 +4,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `{"load":{}}`, `{"unload":{}}` | as the commands of FreeSWITCH; `{"load":{"path":"…"}}` loads another file |
+//! | `{"out_of_turn":"load"}`, `{"out_of_turn":"unload"}` | calls the module's function whatever is under way |
 //! | `{"api":"fail2ban status"}` | runs a command of the module's, or `reloadxml`, `reloadacl`, `version` |
 //! | `{"execute":{"app":"…","data":"…","channel":{"caller_profile":{…},"variables":{…}}}}` | runs an application on a call |
 //! | `{"fire":{"Event-Name":"CUSTOM",…}}` | delivers an event and returns when every handler has; see `headers` |
@@ -204,6 +205,7 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
             event::reloaded();
         }
         "unload" => loader.unload()?,
+        "out_of_turn" => loader.call_out_of_turn(text()? == "load")?,
         "api" => return api(loader, text()?),
         "api_in_event" => return event::while_delivering(|| api(loader, text()?)),
         "clock" => clock::set_offset(body.as_i64().ok_or("the clock is set by whole seconds")?),

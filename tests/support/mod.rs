@@ -178,6 +178,11 @@ impl Switch {
         self.stand_in().try_ask(&json!({ "load": { "path": path } })).map(drop)
     }
 
+    /// Calls the module's `load` or `unload` though no loader would now, in the stand-in only.
+    pub fn call_out_of_turn(&self, function: &str) -> Result<(), String> {
+        self.stand_in().try_ask(&json!({ "out_of_turn": function })).map(drop)
+    }
+
     /// Begins a request to the stand-in (see `tests/stand_in/program.rs`) that may take long; others are
     /// served meanwhile.
     pub fn begin(&self, request: &Value) -> Running<'_> {
