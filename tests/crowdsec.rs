@@ -3,6 +3,8 @@
 //!
 //! Needs root, network namespaces, nftables and Debian's packages, which are unpacked and not installed.
 
+#[path = "support/namespace.rs"]
+mod namespace;
 #[path = "support/crowdsec/network.rs"]
 mod network;
 #[path = "support/crowdsec/site.rs"]
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use network::Family::{V4, V6};
+use namespace::Family::{V4, V6};
 use site::Site;
 use suite::{Suite, needs};
 use support::{Event, wait_until};

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use super::support::freeswitch::core_configuration;
+
 /// Where the profile listens that everyone may talk to.
 pub const SIP: u16 = 5060;
 /// Where the profile listens that an ACL guards.
@@ -15,10 +17,12 @@ pub const EVENT_SOCKET: u16 = 8021;
 
 /// The whole of it, but for `autoload_configs/*.xml`, which the tests write.
 pub fn freeswitch(modules: &[&str], addresses: &[IpAddr]) -> String {
-    let mut load = String::new();
-    for module in modules {
-        let _ = write!(load, "<load module=\"{module}\"/>");
-    }
+    let core = core_configuration(
+        modules,
+        "0.0.0.0",
+        EVENT_SOCKET,
+        r#"<param name="apply-inbound-acl" value="console"/>"#,
+    );
     let (mut sofia, mut verto) = (String::new(), String::new());
     for (number, ip) in addresses.iter().enumerate() {
         let open = r#"<param name="auth-calls" value="true"/>"#;
@@ -40,22 +44,7 @@ pub fn freeswitch(modules: &[&str], addresses: &[IpAddr]) -> String {
         r#"<?xml version="1.0"?>
 <document type="freeswitch/xml">
   <section name="configuration">
-    <configuration name="modules.conf"><modules>{load}</modules></configuration>
-    <configuration name="switch.conf">
-      <settings>
-        <param name="loglevel" value="debug"/>
-        <param name="sessions-per-second" value="1000"/>
-      </settings>
-    </configuration>
-    <configuration name="event_socket.conf">
-      <settings>
-        <param name="nat-map" value="false"/>
-        <param name="listen-ip" value="0.0.0.0"/>
-        <param name="listen-port" value="{EVENT_SOCKET}"/>
-        <param name="password" value="ClueCon"/>
-        <param name="apply-inbound-acl" value="console"/>
-      </settings>
-    </configuration>
+    {core}
     <configuration name="acl.conf">
       <network-lists>
         <list name="console" default="deny"><node type="allow" cidr="127.0.0.0/8"/></list>
@@ -65,14 +54,6 @@ pub fn freeswitch(modules: &[&str], addresses: &[IpAddr]) -> String {
           <node type="allow" cidr="fd00:99:0:2::/64"/>
         </list>
       </network-lists>
-    </configuration>
-    <configuration name="logfile.conf">
-      <profiles>
-        <profile name="default">
-          <settings><param name="rollover" value="0"/></settings>
-          <mappings><map name="all" value="console,debug,info,notice,warning,err,crit,alert"/></mappings>
-        </profile>
-      </profiles>
     </configuration>
     <configuration name="sofia.conf">
       <global_settings><param name="abort-on-empty-external-ip" value="false"/></global_settings>

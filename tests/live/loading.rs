@@ -52,7 +52,9 @@ fn it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order() {
 
     assert_ok(&site.cli("unload mod_fail2ban"));
     assert_eq!(site.cli("module_exists mod_fail2ban"), "false");
+    let mut events = site.events("sofia::register_failure");
     assert_eq!(site.caller(V4).fail(b"nobody-listens"), Some(403));
+    events.wait_for("nobody-listens");
     assert_ok(&site.cli("load mod_fail2ban"));
     assert_it_listens(&site, "after-load");
     assert_ok(&site.cli("reload mod_fail2ban"));

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use super::fail2ban::network::{Family, Peer, Transport};
 use super::fail2ban::output_of;
@@ -28,9 +27,8 @@ impl Calls<'_> {
         let family = if server.is_ipv4() { Family::V4 } else { Family::V6 };
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live").join(self.scenario);
         let folder = tempfile::tempdir().expect("a folder for what sipp leaves");
-        let [first, rest @ ..] = from.namespace.within();
-        let mut sipp = Command::new(first);
-        sipp.args(rest).args(["sipp", &server.to_string(), "-nostdin", "-timeout_error", "-timeout", "15"]);
+        let mut sipp = from.namespace.command("sipp");
+        sipp.args([&server.to_string(), "-nostdin", "-timeout_error", "-timeout", "15"]);
         sipp.args(["-i", &from.address(family).to_string(), "-s", "9196", "-key", "user", self.user]);
         sipp.args(["-t", if self.transport == Transport::Udp { "u1" } else { "t1" }, "-l", "1", "-m"]);
         sipp.arg(self.count.to_string()).args(["-au", self.user, "-ap", self.password, "-r", "100", "-sf"]);

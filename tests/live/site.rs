@@ -1,6 +1,7 @@
 //! A FreeSWITCH in a network namespace, and the two machines that talk to it.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +11,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::configuration::{self, EVENT_SOCKET, SIP};
-use super::fail2ban::network::{Family, Network, ip};
+use super::fail2ban::namespace::ip;
+use super::fail2ban::network::{Family, Network};
 use super::sip::Caller;
 use super::stock::Stock;
-use super::support::freeswitch::{FreeSwitch, Options};
+use super::support::freeswitch::{EventSocket, FreeSwitch, Options};
 use super::support::{self, process, wait_until};
 
 /// Before and after the module under test.
@@ -131,7 +133,7 @@ impl Site {
             configuration,
             within: &network.server.within(),
             time_zone: Some(TIME_ZONE),
-            connect: &|| network.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, EVENT_SOCKET))),
+            connect: &|| event_socket(&network),
         });
         let site = Site { host, network, folder };
         site.wait_until_sofia_runs();
@@ -146,6 +148,14 @@ impl Site {
     /// Runs a command of FreeSWITCH's console.
     pub fn cli(&self, command: &str) -> String {
         self.host.api(command).trim().to_owned()
+    }
+
+    /// The events of a subclass, from now on.
+    pub fn events(&self, subclass: &str) -> EventSocket {
+        let stream = event_socket(&self.network).expect("FreeSWITCH listens");
+        let mut events = EventSocket::new(stream).expect("it lets this machine in");
+        events.subscribe(subclass);
+        events
     }
 
     /// `fail2ban status json`.
@@ -250,12 +260,14 @@ fn text_of(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
+fn event_socket(network: &Network) -> io::Result<TcpStream> {
+    network.server.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, EVENT_SOCKET)))
+}
+
 /// FreeSWITCH listens at its addresses on the attacker's link; the bystander reaches them too.
 fn connect(network: &Network) {
-    let [.., server] = network.server.within();
-    let [.., bystander] = network.bystander.namespace.within();
+    let bystander = network.bystander.namespace.name();
     let lines = [
-        format!("-n {server} link set lo up"),
         format!("-n {bystander} route add 10.99.1.0/24 via {}", network.bystander.server(Family::V4)),
         format!("-n {bystander} -6 route add fd00:99:0:1::/64 via {}", network.bystander.server(Family::V6)),
     ];

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::agent::{Agent, Answer, Request};
 use super::configuration::{SIP, VERTO};
 use super::fail2ban::daemon::Daemon;
+use super::fail2ban::namespace::ip;
 use super::fail2ban::network::Family::{self, V4, V6};
 use super::fail2ban::network::Transport::{self, Tcp, Udp};
-use super::fail2ban::network::{Namespace, Network, ip};
+use super::fail2ban::network::{Namespace, Network};
 use super::fail2ban::{self, Fail2ban, output_of};
 use super::site::{Plan, Site};
 use super::stock::{self, EXTERNAL_SIP, PASSWORD};
@@ -172,8 +172,7 @@ impl Street<'_> {
 
 /// Whom the firewall drops.
 fn banned(site: &Site) -> Vec<IpAddr> {
-    let [first, rest @ ..] = site.network.server.within();
-    let rules = output_of(Command::new(first).args(rest).args(["nft", "list", "ruleset"]));
+    let rules = output_of(site.network.server.command("nft").args(["list", "ruleset"]));
     let rules = rules.expect("the firewall tells its rules");
     let words = rules.split(|char: char| !(char.is_ascii_hexdigit() || matches!(char, '.' | ':')));
     words.filter_map(|word| word.parse().ok()).collect()
@@ -200,17 +199,15 @@ fn add_addresses(network: &Network, family: Family) {
     // nodad: an IPv6 address may be used at once. preferred_lft 0: only where it is asked for.
     let options = if family == V4 { "" } else { " nodad preferred_lft 0" };
     let add = |namespace: &Namespace, ip_address: IpAddr| {
-        let [.., name] = namespace.within();
+        let name = namespace.name();
         ip(&format!("-n {name} address add {ip_address}/{bits} dev lo{options}")).expect("an address more");
     };
     for (machine, peer) in [(ATTACKERS, &network.attacker), (NEIGHBOURS, &network.bystander)] {
-        let [.., name] = peer.namespace.within();
-        ip(&format!("-n {name} link set lo up")).expect("the loopback");
         for host in OTHERS.chain([TRUNK]) {
             add(&peer.namespace, address(family, machine, host));
             // The server asks for it on the link, where the kernel answers for addresses of lo, too; for IPv6
             // it does not.
-            let [.., server] = network.server.within();
+            let server = network.server.name();
             let (ours, via) = (address(family, machine, host), address(family, machine, FIRST));
             ip(&format!("-n {server} route add {ours}/{bits} via {via}")).expect("a route");
         }
@@ -220,9 +217,8 @@ fn add_addresses(network: &Network, family: Family) {
     }
     // What comes in another's name comes over another link than the answer takes.
     for name in ["all", "link1", "link2"] {
-        let [first, rest @ ..] = network.server.within();
         let setting = format!("net.ipv4.conf.{name}.rp_filter=0");
-        output_of(Command::new(first).args(rest).args(["sysctl", "-qw", &setting])).expect("it can be set");
+        output_of(network.server.command("sysctl").args(["-qw", &setting])).expect("it can be set");
     }
 }
 

@@ -164,10 +164,11 @@ pub fn carries(event: &Event) -> bool {
 }
 
 /// A connection that has logged in.
-struct EventSocket(BufReader<TcpStream>);
+pub struct EventSocket(BufReader<TcpStream>);
 
 impl EventSocket {
-    fn new(stream: TcpStream) -> io::Result<EventSocket> {
+    /// Logs in.
+    pub fn new(stream: TcpStream) -> io::Result<EventSocket> {
         stream.set_read_timeout(Some(super::PATIENCE))?;
         let mut socket = EventSocket(BufReader::new(stream));
         socket.read_reply()?;
@@ -182,6 +183,17 @@ impl EventSocket {
     fn ask(&mut self, request: &[u8]) -> io::Result<String> {
         self.0.get_mut().write_all(&[request, b"\n\n"].concat())?;
         self.read_reply()
+    }
+
+    /// Asks for the events of a subclass.
+    pub fn subscribe(&mut self, subclass: &str) {
+        let reply = self.ask(format!("event plain CUSTOM {subclass}").as_bytes());
+        assert!(reply.expect("the switch lives").starts_with("+OK"));
+    }
+
+    /// Waits for an event in which this text stands. Whoever binds after that does not get it any more.
+    pub fn wait_for(&mut self, text: &str) {
+        while !self.read_reply().expect("the event comes").contains(text) {}
     }
 
     /// A reply is a text in its header `Reply-Text`, or a body.
@@ -228,21 +240,39 @@ fn free_port() -> u16 {
 
 /// The least that FreeSWITCH runs with, and the files that the tests write.
 fn configuration(port: u16) -> String {
-    let load = |name: &str| format!("<load module=\"{name}\"/>");
-    let modules: String = MODULES.map(load).concat();
     format!(
         r#"<?xml version="1.0"?>
 <document type="freeswitch/xml">
   <section name="configuration">
-    <configuration name="modules.conf"><modules>{modules}</modules></configuration>
+    {}
+    <configuration name="sofia.conf"><profiles/></configuration>
+    <X-PRE-PROCESS cmd="include" data="autoload_configs/*.xml"/>
+  </section>
+</document>
+"#,
+        core_configuration(&MODULES, "127.0.0.1", port, "")
+    )
+}
+
+/// What every FreeSWITCH here is configured with: the modules that it loads, the event socket, which may have more
+/// `<param …/>`s, and a log of everything.
+pub fn core_configuration(modules: &[&str], listen_ip: &str, port: u16, more: &str) -> String {
+    let modules: String = modules.iter().map(|name| format!("<load module=\"{name}\"/>")).collect();
+    format!(
+        r#"<configuration name="modules.conf"><modules>{modules}</modules></configuration>
     <configuration name="switch.conf">
-      <settings><param name="loglevel" value="debug"/></settings>
+      <settings>
+        <param name="loglevel" value="debug"/>
+        <param name="sessions-per-second" value="1000"/>
+      </settings>
     </configuration>
     <configuration name="event_socket.conf">
       <settings>
-        <param name="listen-ip" value="127.0.0.1"/>
+        <param name="nat-map" value="false"/>
+        <param name="listen-ip" value="{listen_ip}"/>
         <param name="listen-port" value="{port}"/>
         <param name="password" value="ClueCon"/>
+        {more}
       </settings>
     </configuration>
     <configuration name="logfile.conf">
@@ -252,11 +282,6 @@ fn configuration(port: u16) -> String {
           <mappings><map name="all" value="console,debug,info,notice,warning,err,crit,alert"/></mappings>
         </profile>
       </profiles>
-    </configuration>
-    <configuration name="sofia.conf"><profiles/></configuration>
-    <X-PRE-PROCESS cmd="include" data="autoload_configs/*.xml"/>
-  </section>
-</document>
-"#
+    </configuration>"#
     )
 }

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::network::{self, Echo, Family, Namespace, Wire, address, gets_through, output_of};
+use crate::namespace::{Echo, Family, Namespace, output_of};
+use crate::network::{self, Wire, address, gets_through};
 use crate::suite::Why;
 use crate::support::{Event, Switch, credentials, wait_until};
 

@@ -3,14 +3,17 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod daemon;
+#[path = "../namespace.rs"]
+pub mod namespace;
 pub mod network;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use super::suite::Why;
+pub use namespace::output_of;
 
 /// The Python that Debian's fail2ban is made for; another may come first in the PATH.
 const PYTHON: &str = "/usr/bin/python3";
@@ -50,18 +53,6 @@ pub const STABLE: [Release; 2] = [("bookworm", bookworm), ("trixie", trixie)];
 /// The kit as it is shipped.
 pub fn kit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/fail2ban")
-}
-
-/// What a command printed, or why it failed.
-pub fn output_of(command: &mut Command) -> Result<String, String> {
-    let Output { status, stdout, stderr } =
-        command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    if status.success() {
-        Ok(stdout)
-    } else {
-        Err(format!("{command:?}: {status}\n{stdout}{}", String::from_utf8_lossy(&stderr)))
-    }
 }
 
 fn in_tests(file: &str) -> PathBuf {
