@@ -267,6 +267,7 @@ mod tests {
         challenge(&mut challenges, 10, 1, "phone");
         challenge(&mut challenges, 11, 2, "scanner");
         answer(&mut challenges, 1, "phone");
+        assert_eq!(challenges.waiting(), 1);
         assert!(sweep(&mut challenges, 42).is_empty());
         assert_eq!(sweep(&mut challenges, 43), [(11, IpAddr::V4(2.into()))]);
         assert_eq!(challenges.waiting(), 0);
@@ -275,8 +276,9 @@ mod tests {
     #[test]
     fn each_probe_of_a_constant_call_id_counts() {
         let mut challenges = Challenges::default();
-        (0..40).for_each(|second| challenge(&mut challenges, second, 1, "constant"));
-        assert_eq!(sweep(&mut challenges, 32).len(), 39, "the last one may still be answered");
+        (10..50).for_each(|second| challenge(&mut challenges, second, 1, "constant"));
+        assert!(sweep(&mut challenges, 41).is_empty());
+        assert_eq!(sweep(&mut challenges, 42).len(), 39, "the last one may still be answered");
         answer(&mut challenges, 1, "constant");
         assert!(sweep(&mut challenges, 1000).is_empty());
     }
@@ -285,18 +287,18 @@ mod tests {
     fn an_answer_may_be_seen_before_its_challenge() {
         let mut challenges = Challenges::default();
         let ip = IpAddr::V4(1.into());
-        challenges.answer_at_once(at(0), b"early", ip);
-        challenge(&mut challenges, 1, 1, "early");
+        challenges.answer_at_once(at(100), b"early", ip);
+        challenge(&mut challenges, 101, 1, "early");
         assert_eq!(challenges.waiting(), 0);
         // It has answered that one and no other, and an old answer none.
-        challenge(&mut challenges, 2, 1, "early");
-        challenges.answer_at_once(at(0), b"old", ip);
-        challenge(&mut challenges, 10, 1, "old");
+        challenge(&mut challenges, 102, 1, "early");
+        challenges.answer_at_once(at(100), b"old", ip);
+        challenge(&mut challenges, 110, 1, "old");
         assert_eq!(challenges.waiting(), 2);
-        challenges.answer_at_once(at(11), b"old", ip);
-        challenge(&mut challenges, 12, 1, "old");
+        challenges.answer_at_once(at(111), b"old", ip);
+        challenge(&mut challenges, 112, 1, "old");
         assert_eq!(challenges.waiting(), 2, "an answer of a challenge that waits is not early");
-        assert_eq!(sweep(&mut challenges, 100).len(), 2);
+        assert_eq!(sweep(&mut challenges, 200).len(), 2);
     }
 
     #[test]
@@ -308,6 +310,24 @@ mod tests {
         (0..3).for_each(|second| challenge(&mut challenges, second, 1, "c"));
         challenges.answer_all(b"c");
         assert!(sweep(&mut challenges, 100).is_empty());
+    }
+
+    #[test]
+    fn the_first_and_the_last_of_a_call_have_their_own_times() {
+        let mut challenges = Challenges::default();
+        [1, 3, 6].iter().for_each(|&second| challenge(&mut challenges, second, 1, "c"));
+        let times: Vec<_> = sweep(&mut challenges, 100).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(times, [1, 1, 6]);
+    }
+
+    #[test]
+    fn an_answer_is_for_the_challenge_of_its_own_address_where_there_is_one() {
+        for order in [[1, 2], [2, 1]] {
+            let mut challenges = Challenges::default();
+            order.iter().for_each(|&ip| challenge(&mut challenges, 0, ip, "the call-id of another"));
+            answer(&mut challenges, 2, "the call-id of another");
+            assert_eq!(sweep(&mut challenges, 100), [(0, IpAddr::V4(1.into()))]);
+        }
     }
 
     #[test]
@@ -325,6 +345,18 @@ mod tests {
         challenge(&mut challenges, 1, 1, "b");
         challenges.abandon(at(10), &signal(EventType::WrongCallState, 1, "-"));
         assert_eq!(sweep(&mut challenges, 100).len(), 1);
+    }
+
+    #[test]
+    fn a_call_that_was_abandoned_before_the_challenge_is_another_and_each_is_one() {
+        let mut challenges = Challenges::default();
+        let abandoned = signal(EventType::WrongCallState, 1, "-");
+        challenges.abandon(at(9), &abandoned);
+        challenge(&mut challenges, 10, 1, "a");
+        assert_eq!(sweep(&mut challenges, 100).len(), 1);
+        (101..=104).for_each(|second| challenges.abandon(at(second), &abandoned));
+        (100..=102).for_each(|second| challenge(&mut challenges, second, 1, &format!("b{second}")));
+        assert!(sweep(&mut challenges, 200).is_empty());
     }
 
     #[test]

@@ -234,9 +234,9 @@ impl Credentials {
         self.accepted.holds(place, self.hasher.hash_one((ip, user)))
     }
 
-    /// The transport over which this attempt came, if its look-up was seen. Remembers an attempt that FreeSWITCH
-    /// has accepted, from the time of its look-up on: the event comes later.
-    pub fn transport_of_attempt(&mut self, now: Now, attempt: &Signal<'_>) -> Option<&'static [u8]> {
+    /// An attempt came; gives the transport over which it came, if its look-up was seen. One that FreeSWITCH has
+    /// accepted is remembered from the time of its look-up on: the event comes later.
+    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<&'static [u8]> {
         let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
         let found = take(&mut self.of_attempts, now, self.hasher.hash_one(key));
         // Names that do not match are refused before anything is looked up, and then the user is "unknown".
@@ -395,12 +395,35 @@ mod tests {
         let mut credentials = Credentials::default();
         credentials.insert(at(0), &look_up("SUBSCRIBE", "bad"), false);
         credentials.insert(at(0), &look_up("MESSAGE", "-"), false);
+        credentials.insert(at(0), &LookUp { port: Some(b"5061"), ..look_up("MESSAGE", "-") }, false);
         credentials.insert(at(1), &look_up("SUBSCRIBE", "good"), false);
         credentials.insert(at(0), &look_up("PUBLISH", "nobody knows"), false);
         credentials.confirm_call(b"good");
         assert_eq!(unconfirmed(&mut credentials, 4), 0);
         credentials.confirm_message(at(4), [10, 0, 0, 1].into(), Some(b"5060"));
+        assert_eq!(unconfirmed(&mut credentials, 5), 2);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let mut credentials = Credentials::default();
+        for number in 0..3 * MOST {
+            credentials.insert(at(0), &look_up("SUBSCRIBE", &number.to_string()), false);
+        }
+        assert!(credentials.waiting() > MOST / 2);
+        assert_eq!(credentials.waiting() as u64 + credentials.untracked, 3 * MOST as u64);
+    }
+
+    #[test]
+    fn a_success_is_of_the_last_credentials_wherever_they_are_kept() {
+        let mut credentials = Credentials::default();
+        (0..2).for_each(|second| drop(credentials.insert(at(second), &look_up("SUBSCRIBE", "c"), false)));
         assert_eq!(unconfirmed(&mut credentials, 5), 1);
+        // Where the first one was.
+        credentials.insert(at(5), &look_up("SUBSCRIBE", "c"), false);
+        credentials.confirm_call(b"c");
+        assert_eq!(unconfirmed(&mut credentials, 6), 1);
+        assert_eq!(unconfirmed(&mut credentials, 100), 0);
     }
 
     #[test]
@@ -449,10 +472,26 @@ mod tests {
         credentials.insert(at(0), &look_up("SUBSCRIBE", "guess"), false);
         credentials.insert(at(1), &look_up("REGISTER", "login"), false);
         credentials.insert(at(2), &look_up("SUBSCRIBE", "line"), false);
-        credentials.transport_of_attempt(at(3), &login);
+        credentials.attempted(at(3), &login);
         credentials.insert(at(4), &look_up("SUBSCRIBE", "line"), false);
         assert_eq!(unconfirmed(&mut credentials, 10), 1, "only what came before it");
         assert_eq!(credentials.waiting(), 0);
+    }
+
+    #[test]
+    fn a_second_login_takes_nothing_back_of_what_the_first_has_shown() {
+        let mut credentials = Credentials::default();
+        for (second, call_id) in [(8000, "first"), (8002, "second")] {
+            let mut login = attempt(call_id);
+            login.set(Field::Result, Some(b"SUCCESS"));
+            credentials.insert(at(second), &look_up("REGISTER", call_id), false);
+            if call_id == "first" {
+                // Before the event tells of the login.
+                credentials.insert(at(8001), &look_up("SUBSCRIBE", "line"), false);
+            }
+            credentials.attempted(at(second + 1), &login);
+        }
+        assert_eq!(unconfirmed(&mut credentials, 8010), 0);
     }
 
     #[test]
@@ -461,7 +500,7 @@ mod tests {
         let ip = IpAddr::from([10, 0, 0, 1]);
         credentials.accept(credentials.now(at(0)), ip, b"1001");
         assert!(!credentials.may_have_answered(at(1), ip), "all look-ups are seen");
-        credentials.transport_of_attempt(at(1), &attempt("hidden"));
+        credentials.attempted(at(1), &attempt("hidden"));
         assert!(credentials.may_have_answered(at(1), ip));
         assert!(!credentials.may_have_answered(at(1), [10, 0, 0, 2].into()));
         assert!(!credentials.may_have_answered(at(7200), ip), "too long ago");
@@ -473,9 +512,9 @@ mod tests {
     fn a_transport_is_told_once_and_for_the_call_that_it_was_seen_of() {
         let mut credentials = Credentials::default();
         credentials.insert(at(0), &look_up("REGISTER", "a"), false);
-        assert_eq!(credentials.transport_of_attempt(at(0), &attempt("b")), None);
-        assert_eq!(credentials.transport_of_attempt(at(0), &attempt("a")), Some(&b"tcp"[..]));
-        assert_eq!(credentials.transport_of_attempt(at(0), &attempt("a")), None);
+        assert_eq!(credentials.attempted(at(0), &attempt("b")), None);
+        assert_eq!(credentials.attempted(at(0), &attempt("a")), Some(&b"tcp"[..]));
+        assert_eq!(credentials.attempted(at(0), &attempt("a")), None);
         assert_eq!((credentials.attempts_seen, credentials.attempts_hidden), (1, 2));
     }
 
@@ -490,6 +529,9 @@ mod tests {
         credentials.expect_failure(at(0), &attempt("forged"), None);
         assert_eq!(credentials.transport_of_failure(at(0), &failure()), None);
         credentials.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
+        let mut another = failure();
+        another.set(Field::ToUser, Some(b"1002"));
+        assert_eq!(credentials.transport_of_failure(at(0), &another), None);
         assert_eq!(credentials.transport_of_failure(at(61), &failure()), None, "too long ago");
     }
 }

@@ -154,7 +154,7 @@ impl Memory {
         if let Some(credentials) = &mut self.credentials
             && verdict != Verdict::Stale
         {
-            let transport = credentials.transport_of_attempt(now, attempt);
+            let transport = credentials.attempted(now, attempt);
             attempt.set(Field::Transport, transport);
             if verdict == Verdict::Refused {
                 credentials.expect_failure(now, attempt, transport);
