@@ -22,7 +22,7 @@ NATIVE   = $(shell dpkg --print-architecture)
 ARCH    ?= $(NATIVE)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps man build demo test test-arm64 check bench install uninstall deb live fuzz valgrind tsan
+.PHONY: help deps man build demo test test-arm64 check bench install uninstall deb live fuzz valgrind
 
 help: ## show this
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -96,8 +96,3 @@ valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 	$(CARGO) build --examples --locked
 	STAND_IN=$(CURDIR)/scripts/valgrind.sh $(CARGO) test --locked --test drop_in --test configuration --test signals
 	@cat target/valgrind/*; test -z "$$(cat target/valgrind/*)" && echo 'valgrind found nothing'
-
-tsan: deps ## run the journal's tests under ThreadSanitizer (needs nightly)
-	TSAN_OPTIONS=suppressions=$(CURDIR)/scripts/tsan.suppressions \
-	RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
-	cargo +nightly test --target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan --test journal --locked

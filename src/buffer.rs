@@ -11,7 +11,7 @@ use crate::event_type::{EventType, PerType};
 /// No line is shorter, so that room for the lines' types can be set aside.
 const SHORTEST_LINE: usize = 32;
 
-/// Batch that are written together, and the event type of each; a line of the module's own has none.
+/// Lines that are written together, and the event type of each; a line of the module's own has none.
 pub struct Batch {
     /// Mapped, not allocated, so that memory which was never needed never becomes resident.
     bytes: MmapMut,
@@ -86,14 +86,14 @@ impl Batch {
 pub struct Counters {
     /// Signals that the settings have logged.
     pub seen: u64,
-    /// Batch in the file.
+    /// Lines in the file.
     pub written: u64,
-    /// Batch that there was no room for, or no file until the end.
+    /// Lines that there was no room for, or no file until the end.
     pub dropped: u64,
 }
 
 impl Counters {
-    /// Batch in memory.
+    /// Lines in memory.
     pub fn waiting(&self) -> u64 {
         self.seen - self.written - self.dropped
     }
@@ -231,5 +231,82 @@ mod tests {
         push(&mut buffer, &[b'b'; 40]);
         let counters = buffer.counters[EventType::RegisterFailure as usize];
         assert_eq!((counters.seen, counters.written, counters.waiting(), counters.dropped), (3, 1, 1, 1));
+    }
+    #[test]
+    fn a_line_of_the_modules_own_waits_like_others_and_is_counted_nowhere() {
+        let mut buffer = Buffer::new(100).unwrap();
+        assert!(buffer.is_empty());
+        assert!(buffer.push_notice(|out| out.write_all(&[b'n'; 60])));
+        assert!(!buffer.push_notice(|out| out.write_all(&[b'n'; 60])));
+        assert_eq!((buffer.is_empty(), buffer.waiting_bytes()), (false, 60));
+        assert_eq!(buffer.counters, <PerType<Counters>>::default());
+        let mut lines = Batch::with_capacity(100).unwrap();
+        buffer.take(&mut lines);
+        assert_eq!((lines.count(), lines.count_types(0..1)), (1, [0; EventType::COUNT]));
+        assert!(buffer.is_empty());
+        lines.clear();
+        assert_eq!((lines.bytes(), lines.count()), (&b""[..], 0));
+    }
+
+    #[test]
+    fn it_is_time_to_write_once_more_than_an_eighth_is_full() {
+        let mut buffer = Buffer::new(800).unwrap();
+        push(&mut buffer, &[b'a'; 50]);
+        push(&mut buffer, &[b'a'; 50]);
+        assert!(!buffer.is_filling());
+        let mut lines = Batch::with_capacity(800).unwrap();
+        buffer.take(&mut lines);
+        push(&mut buffer, b"a");
+        assert_eq!(buffer.waiting_bytes(), 101);
+        assert!(buffer.is_filling(), "what is taken and not written counts");
+        buffer.mark_written(&lines.count_types(0..2), 0);
+        assert!(!buffer.is_filling());
+    }
+
+    #[test]
+    fn another_capacity_holds_at_once_and_memory_follows() {
+        let mut buffer = Buffer::new(100).unwrap();
+        buffer.set_capacity(50);
+        assert_eq!(buffer.capacity(), 50);
+        push(&mut buffer, &[b'a'; 60]);
+        assert!(buffer.is_empty());
+        buffer.set_capacity(200);
+        let mut lines = Batch::with_capacity(buffer.capacity()).unwrap();
+        assert_eq!(lines.capacity(), 200);
+        buffer.take(&mut lines);
+        push(&mut buffer, &[b'a'; 150]);
+        assert_eq!(buffer.waiting_bytes(), 150);
+    }
+
+    #[test]
+    fn lines_that_are_given_up_are_dropped_and_reported() {
+        let mut buffer = Buffer::new(200).unwrap();
+        let mut lines = Batch::with_capacity(200).unwrap();
+        (0..3).for_each(|_| push(&mut buffer, &[b'a'; 50]));
+        buffer.take(&mut lines);
+        buffer.mark_written(&lines.count_types(0..1), 100);
+        assert_eq!(buffer.waiting_bytes(), 100);
+        buffer.mark_dropped(&lines.count_types(1..3));
+        buffer.mark_dropped(&[0; EventType::COUNT]);
+        let counters = buffer.counters[EventType::RegisterFailure as usize];
+        assert_eq!((counters.seen, counters.written, counters.waiting(), counters.dropped), (3, 1, 0, 2));
+        assert_eq!(buffer.unreported_drops[EventType::RegisterFailure as usize], 2);
+        assert_eq!(buffer.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_no_more_lines_than_for_their_types() {
+        let mut buffer = Buffer::new(10 * SHORTEST_LINE).unwrap();
+        (0..20).for_each(|_| push(&mut buffer, b"short"));
+        let counters = buffer.counters[EventType::RegisterFailure as usize];
+        assert_eq!((counters.waiting(), counters.dropped), (10, 10));
+        let types = buffer.filling.types.capacity();
+        let mut lines = Batch::with_capacity(10 * SHORTEST_LINE).unwrap();
+        buffer.take(&mut lines);
+        assert_eq!(
+            (types, lines.types.capacity()),
+            (10, 10),
+            "nothing is allocated where events are handled"
+        );
     }
 }

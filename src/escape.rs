@@ -70,7 +70,6 @@ impl Context {
             b'[' | b']' => false,
             b'"' => self == Context::Brackets,
             b'%' => self != Context::Quotes,
-            b'\\' => self != Context::Json,
             b' '..=b'~' => true,
             _ => false,
         }

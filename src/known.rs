@@ -318,6 +318,9 @@ mod tests {
         assert!(!known.contains(at(100 + 86_400), ip(1)));
         learn(&mut known, 50_000, 1, "1001@x");
         assert!(known.contains(at(100 + 86_400), ip(1)));
+        known.set_lifetime(DAY / 2);
+        assert!(known.contains(at(50_000 + 43_199), ip(1)) && !known.contains(at(50_000 + 43_200), ip(1)));
+        assert!(!known.is_empty());
         while known.sweep(at(200_000), 100) == Sweep::More {}
         assert!(known.is_empty() && known.accounts.is_empty());
     }
@@ -364,7 +367,22 @@ mod tests {
         }
         assert_eq!((known.len(), known.accounts.len(), known.refused), (MOST, MOST, 5000));
         assert!((0..MOST as u32).all(|number| known.contains(at(1), ip(number))));
-        assert_eq!(known.page(at(1), MOST - 256).1, None);
+        let (mut next, mut listed) = (Some(0), 0);
+        while let Some(from) = next {
+            let (page, after) = known.page(at(1), from);
+            listed += page.len();
+            next = after;
+        }
+        assert_eq!(listed, MOST);
+    }
+
+    #[test]
+    fn an_account_whose_address_finds_no_room_is_not_kept() {
+        let mut known = Known::new(DAY);
+        let accounts = MOST / MOST_PER_ACCOUNT;
+        (0..MOST).for_each(|number| learn(&mut known, 0, number as u32, &(number % accounts).to_string()));
+        (1..=2).for_each(|number| learn(&mut known, 1, 100_000 + number, "late"));
+        assert_eq!((known.len(), known.accounts.len(), known.refused), (MOST, accounts, 2));
     }
 
     #[test]
