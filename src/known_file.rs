@@ -143,6 +143,9 @@ mod tests {
         assert_eq!(read.get(now, ip).unwrap().account.readable(), "1001@x%0A张");
         assert!(read.contains(at(0, 7 + DAY - 1001), ip));
         assert!(!read.contains(at(0, 7 + DAY - 1000), ip));
+        let seen_before: IpAddr = "2001:db9::1".parse().unwrap();
+        assert!(read.contains(at(0, 7 + DAY - 1101), seen_before));
+        assert!(!read.contains(at(0, 7 + DAY - 1100), seen_before));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
