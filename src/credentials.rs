@@ -417,7 +417,9 @@ mod tests {
     #[test]
     fn a_success_is_of_the_last_credentials_wherever_they_are_kept() {
         let mut credentials = Credentials::default();
-        (0..2).for_each(|second| drop(credentials.insert(at(second), &look_up("SUBSCRIBE", "c"), false)));
+        for second in 0..2 {
+            credentials.insert(at(second), &look_up("SUBSCRIBE", "c"), false);
+        }
         assert_eq!(unconfirmed(&mut credentials, 5), 1);
         // Where the first one was.
         credentials.insert(at(5), &look_up("SUBSCRIBE", "c"), false);

@@ -367,6 +367,16 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_a_number_in_json_as_it_came_elsewhere() {
+        for (port, number) in [("5070", "5070"), ("0080", "80"), ("0", "0"), ("000", "0")] {
+            let mut signal = failure();
+            signal.set(Field::Port, Some(port.as_bytes()));
+            assert!(line(Format::Json, &signal, None).contains(&format!(",\"port\":{number},")));
+            assert!(line(Format::Dated, &signal, None).contains(&format!(" port={port} ")));
+        }
+    }
+
+    #[test]
     fn every_ipv4_address_reads_as_the_library_writes_it() {
         for octet in 0..=255 {
             let ip = IpAddr::from([octet, 255 - octet, octet, octet]);

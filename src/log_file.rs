@@ -74,7 +74,7 @@ impl LogFile {
                 self.truncate_partial_line(lines, done);
                 return Err(error);
             }
-            if self.file.metadata()?.nlink() > 0 || !self.is_regular {
+            if !self.is_deleted(&self.file.metadata()?) {
                 return Ok(());
             }
             // It was deleted before these lines were in it: they go into its successor.
@@ -101,16 +101,18 @@ impl LogFile {
     /// Sees to it that the file at the path is the one that is open.
     pub fn reopen_if_rotated(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
         match fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == self.id && (there.nlink() > 0 || !self.is_regular) => {
-                Ok(())
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(there) if (there.dev(), there.ino()) == self.id && !self.is_deleted(&there) => Ok(()),
             _ => {
                 let next = self.reopen()?;
                 self.switch_to(next, lines, done);
                 Ok(())
             }
         }
+    }
+
+    /// Nobody can read it any more; a pipe's readers can.
+    fn is_deleted(&self, metadata: &Metadata) -> bool {
+        self.is_regular && metadata.nlink() == 0
     }
 
     /// Goes on in another file, with a whole line.
@@ -145,8 +147,7 @@ impl LogFile {
 
     /// Ends a line that a crash has left unfinished, lest the next one merge with it.
     fn end_last_line(&mut self, metadata: &Metadata) -> io::Result<()> {
-        if metadata.is_file() && metadata.len() > 0 && last_byte(&self.path).is_some_and(|byte| byte != b'\n')
-        {
+        if metadata.is_file() && last_byte(&self.path).is_some_and(|byte| byte != b'\n') {
             self.file.write_all(b"\n")?;
         }
         Ok(())
@@ -167,7 +168,7 @@ fn next_chunk(lines: &[u8]) -> &[u8] {
     &lines[..end]
 }
 
-/// None where it can't be read, which a log need not be.
+/// None where there is none or it can't be read, which a log need not be.
 fn last_byte(path: &Path) -> Option<u8> {
     let mut file = File::open(path).ok()?;
     let mut last = [0];
@@ -282,6 +283,56 @@ mod tests {
         let mut done = 0;
         assert!(log.write(LINES, &mut done, &RUNS).is_err());
         assert_eq!((done, file.metadata().unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_deleted_file_is_one_that_nobody_can_read_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+        for (path, is_deleted) in [(file, true), (pipe, false)] {
+            let log = LogFile::open(&path).unwrap();
+            assert!(!log.is_deleted(&log.file.metadata().unwrap()));
+            fs::remove_file(path).unwrap();
+            assert_eq!(log.is_deleted(&log.file.metadata().unwrap()), is_deleted);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_last_line_is_ended_and_nothing_else_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.log");
+        for (before, after) in
+            [("", ""), ("whole\n", "whole\n"), ("whole\ntor", "whole\ntor\n"), ("\n", "\n")]
+        {
+            fs::write(&path, before).unwrap();
+            drop(LogFile::open(&path).unwrap());
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+
+    #[test]
+    fn a_file_knows_itself_from_another_at_the_same_path() {
+        let torn = Torn::new();
+        let was = torn.log.identity();
+        let metadata = torn.log.file.metadata().unwrap();
+        assert_eq!(was, (torn.log.path.clone(), metadata.dev(), metadata.ino()));
+        assert!(torn.log.is(&was));
+        torn.rename();
+        let next = torn.log.reopen().unwrap();
+        assert!(!next.is(&was) && next.path() == torn.log.path());
+        let (path, device, inode) = was;
+        assert!(!torn.log.is(&(path.clone(), device + 1, inode)));
+        assert!(!torn.log.is(&(path.join("other"), device, inode)));
+    }
+
+    #[test]
+    fn a_write_that_fails_is_an_error() {
+        let mut log = LogFile::open(Path::new("/dev/full")).unwrap();
+        let mut done = 0;
+        assert_eq!(log.write(LINES, &mut done, &RUNS).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(done, 0);
     }
 
     #[test]

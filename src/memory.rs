@@ -357,6 +357,101 @@ fn joined(texts: &[&[u8]]) -> Account {
 mod tests {
     use super::*;
 
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn at(seconds: i64) -> Now {
+        Now { wall: 0, monotonic: seconds * 1_000_000 }
+    }
+
+    /// What followed.
+    #[derive(Default)]
+    struct Followed(Vec<(EventType, Option<bool>)>, Vec<Announcement>);
+
+    impl Follow for Followed {
+        fn line(&mut self, _: Now, signal: &Signal<'_>, known: Option<bool>) {
+            self.0.push((signal.event_type, known));
+        }
+
+        fn announce(&mut self, announcement: Announcement) {
+            self.1.push(announcement);
+        }
+    }
+
+    /// One that watches for logins after failures.
+    fn memory(known: bool) -> Memory {
+        Memory {
+            known: known.then(|| Known::new(std::time::Duration::from_secs(86_400))),
+            challenges: None,
+            credentials: None,
+            failing: Some(Table::new(100)),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn fail(memory: &mut Memory, seconds: i64) {
+        let mut failure = Signal::new(EventType::RegisterFailure, IP, b"1001");
+        assert!(memory.observe(at(seconds), &mut failure, false, &mut Followed::default()));
+    }
+
+    /// Whether a login is told as one after failures.
+    fn log_in(memory: &mut Memory, seconds: i64) -> bool {
+        let mut login = Signal::new(EventType::RegisterAttempt, IP, b"1001");
+        login.set(Field::Result, Some(b"SUCCESS"));
+        login.set(Field::AuthUser, Some(b"1001"));
+        let mut followed = Followed::default();
+        memory.observe(at(seconds), &mut login, false, &mut followed);
+        assert_eq!(followed.0.len(), followed.1.len());
+        assert!(followed.0.iter().all(|(event_type, _)| *event_type == EventType::SuccessAfterFailures));
+        !followed.0.is_empty()
+    }
+
+    #[test]
+    fn a_login_is_told_after_five_failures_within_an_hour() {
+        let mut memory = memory(false);
+        (10..14).for_each(|second| fail(&mut memory, second));
+        assert!(!log_in(&mut memory, 14), "four, and soon after the machine has started");
+        fail(&mut memory, 20);
+        assert!(!log_in(&mut memory, 10 + HOUR), "the first one is over");
+        assert!(log_in(&mut memory, 9 + HOUR));
+        // The sixth takes the place of the first.
+        fail(&mut memory, 30);
+        (0..5).for_each(|second| fail(&mut memory, 3 * HOUR + second));
+        assert!(log_in(&mut memory, 3 * HOUR + 5));
+    }
+
+    #[test]
+    fn a_login_after_failures_is_told_once_an_hour() {
+        let mut memory = memory(false);
+        (0..5).for_each(|second| fail(&mut memory, second));
+        assert!(log_in(&mut memory, 10) && !log_in(&mut memory, 11));
+        (0..5).for_each(|second| fail(&mut memory, HOUR + second));
+        assert!(!log_in(&mut memory, HOUR + 9));
+        assert!(log_in(&mut memory, HOUR + 10));
+    }
+
+    #[test]
+    fn a_login_of_a_known_address_is_nothing_to_tell() {
+        let mut memory = memory(true);
+        assert!(!log_in(&mut memory, 0));
+        (0..5).for_each(|second| fail(&mut memory, second));
+        assert!(!log_in(&mut memory, 6));
+        assert_eq!(memory.is_known(at(6), IP), Some(true));
+        assert_eq!(memory.is_known(at(6), [10, 0, 0, 2].into()), Some(false));
+    }
+
+    #[test]
+    fn a_good_verto_login_is_worth_no_line_but_is_known_and_a_bad_one_counts() {
+        let mut memory = memory(true);
+        let mut followed = Followed::default();
+        let mut login = Signal::new(EventType::VertoLoginFailure, IP, b"1001@x");
+        (0..5).for_each(|_| assert!(memory.observe(at(0), &mut login.clone(), false, &mut followed)));
+        assert!(followed.0.is_empty());
+        login.set(Field::Success, Some(b"1"));
+        assert!(!memory.observe(at(1), &mut login, false, &mut followed));
+        assert_eq!(followed.0, [(EventType::SuccessAfterFailures, Some(false))]);
+        assert_eq!(memory.is_known(at(1), IP), Some(true));
+    }
+
     #[test]
     fn another_spelling_of_a_users_name_is_the_same_account() {
         let login = |user: &'static [u8], realm: &'static [u8]| {
