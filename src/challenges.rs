@@ -354,6 +354,11 @@ mod tests {
         challenges.abandon(at(9), &abandoned);
         challenge(&mut challenges, 10, 1, "a");
         assert_eq!(sweep(&mut challenges, 100).len(), 1);
+        let mut another = signal(EventType::WrongCallState, 1, "-");
+        another.set(Field::Port, Some(b"5061"));
+        challenges.abandon(at(101), &another);
+        challenge(&mut challenges, 100, 1, "a");
+        assert_eq!(sweep(&mut challenges, 200).len(), 1, "another port is another client");
         (101..=104).for_each(|second| challenges.abandon(at(second), &abandoned));
         (100..=102).for_each(|second| challenge(&mut challenges, second, 1, &format!("b{second}")));
         assert!(sweep(&mut challenges, 200).is_empty());

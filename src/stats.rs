@@ -187,12 +187,16 @@ mod tests {
         assert_eq!(minute.counts(1059)[TYPE as usize], 2);
         assert_eq!(minute.counts(1060)[TYPE as usize], 1);
         assert_eq!(minute.counts(9999)[TYPE as usize], 0);
+        // However long that was, it takes no longer.
+        minute.add(1 << 50, TYPE);
+        assert_eq!(minute.counts((1 << 50) + 59)[TYPE as usize], 1);
     }
 
     #[test]
     fn the_last_hour_is_an_hour() {
         let mut hour = Window::hour();
-        hour.add(7200, TYPE);
+        hour.add(7201, TYPE);
+        assert_eq!(hour.next, 7260, "until then there is nothing to be forgotten");
         assert_eq!(hour.counts(7200 + 59 * 60)[TYPE as usize], 1);
         assert_eq!(hour.counts(7200 + 60 * 60)[TYPE as usize], 0);
     }
@@ -210,6 +214,17 @@ mod tests {
         assert_eq!(top.len(), 10);
         assert_eq!(top[0].key, u32::MAX);
         assert!(top[0].count >= 100_000 && top[0].count - top[0].error <= 100_000);
+    }
+
+    #[test]
+    fn the_busiest_are_those_that_surely_were_and_the_least_busy_makes_room() {
+        let of = |key, count, error| Some(Count { key, count, error, others: Distinct::default() });
+        let set = [of(1, 10, 9), of(2, 5, 0), of(3, 4, 1), of(4, 6, 1)];
+        assert_eq!(least_busy(&set), 2);
+        let mut busiest = Busiest::default();
+        busiest.sets[0][..4].copy_from_slice(&set);
+        let keys: Vec<i32> = busiest.top(9).into_iter().map(|there| there.key).collect();
+        assert_eq!(keys, [2, 4, 3, 1]);
     }
 
     #[test]

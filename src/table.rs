@@ -38,11 +38,6 @@ impl<V> Table<V> {
         self.len() == 0
     }
 
-    /// The most entries that there can be.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// The place of an entry with this hash for which `is_it` holds.
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(&V) -> bool) -> Option<usize> {
         self.places(hash).find(|place| self.get(*place).is_some_and(&mut is_it))
