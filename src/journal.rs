@@ -152,7 +152,8 @@ pub struct Snapshot {
     pub waiting_bytes: usize,
     /// Calls whose challenge waits for an answer, and challenges that were not watched for want of room.
     pub challenges: Option<(usize, u64)>,
-    /// Credentials whose look-up was seen, attempts among them, and attempts without one.
+    /// Credentials whose look-up was seen, attempts among them, and attempts without one; those that wait for a
+    /// success, and those that found no room.
     pub look_ups: Option<LookUps>,
     /// How many addresses are known, and how many found no room.
     pub known_addresses: Option<(usize, u64)>,
@@ -176,6 +177,7 @@ pub struct LookUps {
     pub attempts_seen: u64,
     pub attempts_hidden: u64,
     pub unconfirmed: usize,
+    pub untracked: u64,
 }
 
 /// The writer did not end in time: it is stuck in the kernel.
@@ -344,6 +346,7 @@ impl Journal {
                 attempts_seen: these.attempts_seen,
                 attempts_hidden: these.attempts_hidden,
                 unconfirmed: these.waiting(),
+                untracked: these.untracked,
             }),
             known_addresses: memory.known.as_ref().map(|known| (known.len(), known.refused)),
             is_failing: writer.is_failing,

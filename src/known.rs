@@ -45,6 +45,14 @@ pub struct Address {
     account_place: usize,
 }
 
+impl Address {
+    fn forget_old_failures(&mut self, now: Now) {
+        if now.seconds() - self.hour >= HOUR {
+            (self.hour, self.failures, self.users) = (now.seconds(), 0, Distinct::default());
+        }
+    }
+}
+
 /// An account, and the places of the addresses that it has made known.
 struct AccountUse {
     account: Account,
@@ -131,7 +139,12 @@ impl Known {
         const PAGE: usize = 256;
         let end = (from + PAGE).min(MOST);
         let all = (from..end).filter_map(|place| self.addresses.get(place));
-        let page = all.filter(|there| self.is_alive(there, now)).cloned().collect();
+        let alive = all.filter(|there| self.is_alive(there, now)).cloned();
+        let page = alive.map(|mut there| {
+            there.forget_old_failures(now);
+            there
+        });
+        let page = page.collect();
         (page, (end < MOST).then_some(end))
     }
 
@@ -197,9 +210,7 @@ impl Known {
     pub fn count_failure(&mut self, now: Now, ip: IpAddr, user: &[u8]) -> Option<&Address> {
         let user = self.hasher.hash_one(user) as u32;
         let there = self.find(ip).and_then(|place| self.addresses.get_mut(place))?;
-        if now.seconds() - there.hour >= HOUR {
-            (there.hour, there.failures, there.users) = (now.seconds(), 0, Distinct::default());
-        }
+        there.forget_old_failures(now);
         there.failures = there.failures.saturating_add(1);
         there.users.add(user);
         (there.failures == MANY_FAILURES).then_some(&*there)
@@ -406,6 +417,8 @@ mod tests {
         }
         (0..100).for_each(|_| warned += i32::from(known.count_failure(at(10 + HOUR), ip(1), b"x").is_some()));
         assert_eq!(warned, 2);
+        let failures = |seconds| known.page(at(seconds), 0).0[0].failures;
+        assert_eq!((failures(10 + 2 * HOUR - 1), failures(10 + 2 * HOUR)), (100, 0));
         assert!(known.count_failure(at(10), ip(2), b"x").is_none());
     }
 

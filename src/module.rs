@@ -18,7 +18,7 @@
 //! 3. FreeSWITCH's: its event bindings and its search functions (held for reading while it delivers, for writing
 //!    to bind and unbind), its log's bindings, its XML, its ACLs. So nothing that it delivers may wait for 1 or 2,
 //!    nor for a thread that binds.
-//! 4. The keeper's requests; the journal's settings; the journal's state: each for an instant.
+//! 4. The keeper's requests; the warnings; the journal's settings; the journal's state: each for an instant.
 //!
 //! Of FreeSWITCH's, only its ACLs are asked under one of 4 (the settings, read), and that is under no other.
 #![forbid(unsafe_code)]
@@ -56,6 +56,8 @@ pub struct Instance {
     /// Since when.
     pub loaded_at: Instant,
     known_file: PathBuf,
+    /// What was odd about the settings in the file when they were read last.
+    warnings: Mutex<Vec<String>>,
     bindings: Mutex<Option<Bindings>>,
     threads: Mutex<Vec<Thread>>,
 }
@@ -163,7 +165,6 @@ impl Instance {
     fn start() -> Result<Arc<Instance>, LoadFailed> {
         let nothing_started = |why| LoadFailed { why, stuck: None };
         let (settings, warnings) = read_settings().map_err(nothing_started)?;
-        warnings.iter().for_each(|warning| say(Level::Warning, warning));
         let host = Host { now: clock::now, local: clock::local, say };
         let logfile = settings.logfile.clone();
         let journal = Journal::start(settings, host)
@@ -173,9 +174,11 @@ impl Instance {
             keeper: Keeper::default(),
             loaded_at: Instant::now(),
             known_file: configuration::db_dir().join(known_file::NAME),
+            warnings: Mutex::default(),
             bindings: Mutex::new(Some(Bindings::default())),
             threads: Mutex::default(),
         });
+        instance.warn(warnings);
         match instance.start_rest() {
             Ok(()) => Ok(instance),
             Err(why) => {
@@ -200,6 +203,14 @@ impl Instance {
             bindings.extend(&settings, self)?;
         }
         Ok(())
+    }
+
+    /// Tells what is odd about the settings in the file, unless it told the same of them before.
+    fn warn(&self, warnings: Vec<String>) {
+        let told = std::mem::replace(&mut *lock(&self.warnings), warnings.clone());
+        if told != warnings {
+            warnings.iter().for_each(|warning| say(Level::Warning, warning));
+        }
     }
 
     /// Tells which code runs and what it does.
@@ -299,11 +310,11 @@ impl Instance {
             configuration::reload()?;
         }
         let (settings, warnings) = read_settings()?;
+        self.warn(warnings);
         let before = Arc::clone(&self.journal.settings());
         if *before == settings {
             return Ok(false);
         }
-        warnings.iter().for_each(|warning| say(Level::Warning, warning));
         let logfile = settings.logfile.clone();
         let mut prepared = self
             .journal

@@ -228,6 +228,9 @@ impl Status {
                 look_ups.attempts_hidden
             );
         }
+        if look_ups.untracked > 0 {
+            let _ = write!(words, "; {} were not watched for want of room", look_ups.untracked);
+        }
         Some(words)
     }
 
@@ -329,6 +332,7 @@ impl Status {
                 "attempts_seen": these.attempts_seen,
                 "attempts_hidden": these.attempts_hidden,
                 "unconfirmed_waiting": these.unconfirmed,
+                "untracked": these.untracked,
             })),
             "signals": events,
             "busiest": addresses,

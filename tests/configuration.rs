@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             a_logfile_that_can_not_be_opened_is_refused,
             broken_xml_at_run_time_leaves_the_switch_and_the_settings_as_they_are,
             a_bad_configuration_at_a_reload_leaves_the_old_settings_in_force,
+            an_unknown_parameter_that_a_reload_brings_is_one_warning_though_nothing_else_changes,
             the_shipped_settings_are_for_new_installations_and_load_without_a_word
         ],
     );
@@ -130,6 +131,18 @@ fn an_unknown_parameter_is_one_warning_that_names_it() {
     assert_eq!(warnings.iter().filter(|line| line.contains("log-file")).count(), 1, "{warnings:#?}");
     let errors = switch.host_lines("ERR");
     assert!(!errors.iter().any(|line| line.contains("fail2ban")), "{errors:#?}");
+}
+
+fn an_unknown_parameter_that_a_reload_brings_is_one_warning_though_nothing_else_changes() {
+    let switch = Switch::loaded("");
+    let misspelt = r#"<param name="log-file" value="/tmp/x"/>"#;
+    // Again after it was mended.
+    for (params, warnings) in [(misspelt, 1), (misspelt, 1), ("", 1), (misspelt, 2)] {
+        switch.write_config(&configuration(params));
+        assert!(switch.api("fail2ban reload").starts_with("+OK"));
+        let told = switch.host_lines("WARNING");
+        assert_eq!(told.iter().filter(|line| line.contains("log-file")).count(), warnings, "{told:#?}");
+    }
 }
 
 fn an_empty_logfile_is_refused() {
