@@ -5,17 +5,20 @@ CARGO   ?= scripts/cargo
 PREFIX  ?= /usr
 DESTDIR ?=
 
-# Where FreeSWITCH is: FREESWITCH_PREFIX if given, else what pkg-config says, else Debian's places.
+# Where FreeSWITCH is: below FREESWITCH_PREFIX or PREFIX if given, else where pkg-config says, else Debian's places.
 ifdef FREESWITCH_PREFIX
   export PKG_CONFIG_PATH := $(FREESWITCH_PREFIX)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+  # Of another FreeSWITCH on this machine nothing is asked.
+  ASK := env PKG_CONFIG_PATH= PKG_CONFIG_LIBDIR='$(FREESWITCH_PREFIX)/lib/pkgconfig' pkg-config
   OTHER_MODULES := $(firstword $(wildcard $(FREESWITCH_PREFIX)/lib/freeswitch/mod $(FREESWITCH_PREFIX)/mod) $(FREESWITCH_PREFIX)/lib/freeswitch/mod)
   OTHER_CONF    := $(firstword $(wildcard $(FREESWITCH_PREFIX)/etc/freeswitch $(FREESWITCH_PREFIX)/conf) $(FREESWITCH_PREFIX)/etc/freeswitch)
 else
+  ASK := $(if $(filter file,$(origin PREFIX)),pkg-config,false)
   OTHER_MODULES := $(PREFIX)/lib/freeswitch/mod
   OTHER_CONF    := $(if $(filter /usr,$(PREFIX)),/etc/freeswitch,$(PREFIX)/etc/freeswitch)
 endif
-MODULES := $(or $(shell pkg-config --variable=modulesdir freeswitch 2>/dev/null),$(OTHER_MODULES))
-CONF    := $(or $(shell pkg-config --variable=confdir freeswitch 2>/dev/null),$(OTHER_CONF))
+MODULES := $(or $(shell $(ASK) --variable=modulesdir freeswitch 2>/dev/null),$(OTHER_MODULES))
+CONF    := $(or $(shell $(ASK) --variable=confdir freeswitch 2>/dev/null),$(OTHER_CONF))
 
 MODULE  := target/release/libmod_fail2ban.so
 NATIVE   = $(shell dpkg --print-architecture)
@@ -42,7 +45,7 @@ test: ## run the whole suite
 	@scripts/deps.sh test
 	$(CARGO) test --locked
 
-test-arm64: ## cross-build for arm64 and run the suite under qemu (Debian's Rust only)
+test-arm64: ## cross-build for arm64 and run the suite under qemu
 	@scripts/deps.sh test-arm64
 	scripts/test-arm64.sh
 

@@ -57,7 +57,7 @@ export FREESWITCH_PREFIX="$prefix"
 export MOD_FAIL2BAN_SO="${MOD_FAIL2BAN_SO:-$target/release/libmod_fail2ban.so}"
 status=0
 # What can't run here is ignored, with its reason; REQUIRE_ALL=1 turns that into a failure.
-cargo test --locked --no-fail-fast >"$work/log" 2>&1 || status=$?
+scripts/cargo test --locked --no-fail-fast >"$work/log" 2>&1 || status=$?
 grep -E '^test |Running|panicked' "$work/log" || true
 [ "$status" = 0 ] || sed -n '/^failures:$/,$p' "$work/log"
 
