@@ -187,10 +187,15 @@ impl Buffer {
         for (counters, lines) in self.counters.iter_mut().zip(lines) {
             counters.dropped += lines;
         }
+        self.report_later(lines);
+        self.taken = 0;
+    }
+
+    /// So many drops are still to be reported.
+    pub fn report_later(&mut self, lines: &PerType<u64>) {
         for (unreported_drops, lines) in self.unreported_drops.iter_mut().zip(lines) {
             *unreported_drops += lines;
         }
-        self.taken = 0;
     }
 }
 

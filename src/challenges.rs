@@ -16,6 +16,8 @@ pub const MOST: usize = 8192;
 const MOST_ABANDONED: usize = 1024;
 /// Most answers that came before their challenge.
 const MOST_EARLY: usize = 1024;
+/// Most challenges of one call that are told at once, so that no handler waits long.
+const MOST_AT_ONCE: u32 = 256;
 /// FreeSWITCH's events may come so late, in microseconds; a look-up is seen at once.
 const EARLY_BY: i64 = 10_000_000;
 
@@ -169,23 +171,32 @@ impl Challenges {
         mut overdue: impl FnMut(Now, &Signal<'_>),
     ) -> Sweep {
         let Challenges { calls, abandoned, hasher, .. } = self;
-        calls.sweep(most, |_, pending| {
+        let mut has_more = false;
+        let sweep = calls.sweep(most, |_, pending| {
             if now.monotonic - pending.first.monotonic < timeout {
                 return false;
             }
-            // A later one of the same call has its own time.
+            // The last one of the call has its own time; those in between count with the first.
             let is_last_overdue = now.monotonic - pending.last.monotonic >= timeout;
             let mut overdue_now = if is_last_overdue { pending.count } else { pending.count - 1 };
             while overdue_now > 0 && take_abandoned(abandoned, hasher, pending) {
                 overdue_now -= 1;
+                pending.count -= 1;
             }
-            for number in 1..=overdue_now {
+            let told = overdue_now.min(MOST_AT_ONCE);
+            for number in 1..=told {
                 let at = if is_last_overdue && number == overdue_now { pending.last } else { pending.first };
                 overdue(at, &pending.signal());
             }
+            if told < overdue_now {
+                pending.count -= told;
+                has_more = true;
+                return false;
+            }
             (pending.count, pending.first) = (1, pending.last);
             is_last_overdue
-        })
+        });
+        if has_more { Sweep::More } else { sweep }
     }
 }
 
@@ -310,6 +321,29 @@ mod tests {
         (0..3).for_each(|second| challenge(&mut challenges, second, 1, "c"));
         challenges.answer_all(b"c");
         assert!(sweep(&mut challenges, 100).is_empty());
+    }
+
+    #[test]
+    fn a_flood_with_one_call_id_is_told_a_part_at_a_time() {
+        let mut challenges = Challenges::default();
+        let abandoned = signal(EventType::WrongCallState, 1, "-");
+        (0..1000).for_each(|_| challenge(&mut challenges, 10, 1, "flood"));
+        challenge(&mut challenges, 11, 1, "flood");
+        challenges.abandon(at(12), &abandoned);
+        let mut parts = Vec::new();
+        loop {
+            let (mut told, mut last) = (0, 0);
+            let sweep = challenges.sweep(at(50), TIMEOUT, 100, |at, _| {
+                told += 1;
+                last = at.monotonic / 1_000_000;
+            });
+            parts.push((told, last));
+            if sweep == Sweep::Done {
+                break;
+            }
+        }
+        assert_eq!(parts, [(256, 10), (256, 10), (256, 10), (232, 11)]);
+        assert_eq!(challenges.waiting(), 0);
     }
 
     #[test]

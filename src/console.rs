@@ -45,11 +45,9 @@ pub fn answer(arguments: &str) -> String {
         Ok(command) => command,
         Err(why) => return format!("-ERR {why}\n"),
     };
-    if command == Command::Help {
-        return help();
-    }
     match module::current() {
         Some(instance) => run(&instance, &command),
+        None if command == Command::Help => help(),
         None => "-ERR mod_fail2ban is being loaded or unloaded\n".into(),
     }
 }

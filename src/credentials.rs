@@ -171,24 +171,20 @@ impl Credentials {
 
     /// A SUBSCRIBE of this call was accepted.
     pub fn confirm_call(&mut self, call_id: &[u8]) {
-        self.confirm(self.hasher.hash_one(call_id), b"SUBSCRIBE");
+        self.confirm(self.hasher.hash_one(call_id));
     }
 
     /// A MESSAGE from this address and port was accepted.
     pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
         self.accept_address(self.now(now), ip);
-        self.confirm(self.hasher.hash_one((ip, port)), b"MESSAGE");
+        self.confirm(self.hasher.hash_one((ip, port)));
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it.
-    fn confirm(&mut self, hash: u64, method: &[u8]) {
-        let mut last: Option<(u64, usize)> = None;
-        self.waiting.find_all(hash, |place, there| {
-            if there.method.bytes() == method && last.is_none_or(|(number, _)| number < there.place.number) {
-                last = Some((there.place.number, place));
-            }
-        });
-        if let Some(there) = last.and_then(|(_, place)| self.waiting.remove(place))
+    fn confirm(&mut self, hash: u64) {
+        let mut last = None;
+        self.waiting.find_all(hash, |place, _| last = Some(place));
+        if let Some(there) = last.and_then(|place| self.waiting.remove(place))
             && !there.user.is_cut()
         {
             self.accept(there.place, there.ip, there.user.bytes());
@@ -534,6 +530,6 @@ mod tests {
         let mut another = failure();
         another.set(Field::ToUser, Some(b"1002"));
         assert_eq!(credentials.transport_of_failure(at(0), &another), None);
-        assert_eq!(credentials.transport_of_failure(at(61), &failure()), None, "too long ago");
+        assert_eq!(credentials.transport_of_failure(at(60), &failure()), None, "too long ago");
     }
 }

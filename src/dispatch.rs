@@ -128,11 +128,10 @@ pub fn on_look_up(instance: &Instance, texts: &Texts<'_>) {
 /// Takes a report of the dialplan's: `fail2ban_report REASON`.
 pub fn on_report(channel: &Channel, reason: &[u8]) {
     let Some(instance) = module::current() else { return };
-    let settings = instance.journal.settings();
     // What sofia writes into the channel itself; a caller's headers get names of their own (sip_h_…).
     let address = channel.variable(c"sip_network_ip").or_else(|| channel.network_address());
     let Some((ip, _)) = address.and_then(address::parse) else {
-        return instance.journal.count_skipped(&settings, EventType::Reported);
+        return instance.journal.count_skipped(&instance.journal.settings(), EventType::Reported);
     };
     let is_authorized = channel.variable(c"sip_authorized") == Some(b"true");
     let user = if is_authorized { channel.variable(c"sip_auth_username") } else { None };
@@ -145,7 +144,8 @@ pub fn on_report(channel: &Channel, reason: &[u8]) {
     signal.set(Field::Agent, channel.variable(c"sip_user_agent"));
     signal.set(Field::FromUser, channel.caller());
     signal.set(Field::ToUser, channel.callee());
-    record(&instance, &settings, &mut signal);
+    // Only now: FreeSWITCH takes the channel's lock for each of its variables.
+    record(&instance, &instance.journal.settings(), &mut signal);
 }
 
 /// Records a report of an operator's; whether the address is trusted, and so was only counted.

@@ -70,6 +70,7 @@ impl Context {
             b'[' | b']' => false,
             b'"' => self == Context::Brackets,
             b'%' => self != Context::Quotes,
+            b'\\' => self != Context::Json,
             b' '..=b'~' => true,
             _ => false,
         }
@@ -139,6 +140,10 @@ mod tests {
         assert_eq!(escaped(b"bad\xff\xfe", Context::Brackets), "bad%FF%FE");
         assert_eq!(escaped(r#"50% "x" \"#, Context::Quotes), r"50%25 %22x%22 \");
         assert_eq!(escaped(r#"50% "x" \"#, Context::Json), r#"50% \"x\" \\"#);
+        // Each by itself: what holds none of these takes a shorter way.
+        assert_eq!(escaped(r"x\", Context::Json), r"x\\");
+        assert_eq!(escaped("x\"", Context::Json), "x\\\"");
+        assert_eq!(escaped("x%", Context::Quotes), "x%25");
     }
 
     #[test]

@@ -132,7 +132,8 @@ event_types! {
     AuthUnconfirmed Row {
         name: "auth_unconfirmed",
         message: "Credentials were not confirmed",
-        source: Source::Derived(&[]),
+        // It tells whom FreeSWITCH has accepted.
+        source: Source::Derived(&["sofia::register_attempt"]),
         user: Field::AuthUser,
         forgeable: Forgeable::OverUdp,
         is_default: false,

@@ -6,7 +6,7 @@ use crate::signal::Field;
 /// Headers that are looked up together.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// At most 64 of them.
+    /// The headers.
     pub list: &'static [Header],
     /// A bit for the hash of each, so that most other headers are skipped after one look.
     pub bits: u64,

@@ -119,7 +119,8 @@ pub(crate) enum Waits {
     ForMany,
     /// The first line wakes it.
     ForOne,
-    /// The first line wakes it, and the first challenge or credentials that something is to be waited for of.
+    /// The first line wakes it, and so does the first challenge, or the first credentials, whose outcome is to be
+    /// waited for.
     ForAny,
 }
 
@@ -311,8 +312,10 @@ impl Journal {
         let mut state = self.shared.state();
         state.log.buffer.set_capacity(settings.buffer_size);
         let unused = state.memory.replace(&settings, memory);
-        // Without one, a change to another file that is still to come is taken back.
-        state.requests.next_file = next_file;
+        // Without one, a change to this file may still be to come.
+        if next_file.is_some() {
+            state.requests.next_file = next_file;
+        }
         *active = settings;
         drop(state);
         drop(active);

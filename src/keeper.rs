@@ -12,6 +12,8 @@ use crate::module::lock;
 /// A reload that is asked for in the console is waited for this long; it goes on by itself. Not longer, since
 /// the console's command may run on a thread that the reload itself has to wait for (a Lua hook of an event).
 const RELOAD_ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// So soon after a reload the next one is FreeSWITCH's echo of it.
+const SAME_RELOAD: Duration = Duration::from_secs(2);
 /// Known addresses are saved this often, if any have changed.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,9 @@ struct Requests {
     /// Since when one is under way.
     since: Option<Instant>,
     result: Option<Result<bool, String>>,
+    /// What was said of the last one that failed, and when.
+    said: Option<(Instant, String)>,
+    next_save: Option<Instant>,
 }
 
 /// What the keeper's thread is to do next.
@@ -107,12 +112,14 @@ impl Keeper {
                 requests.since = Some(Instant::now());
                 return Work::Reload { reads_files: std::mem::take(&mut requests.reads_files) };
             }
-            let (next, timeout) =
-                self.wake.wait_timeout(requests, SAVE_INTERVAL).unwrap_or_else(PoisonError::into_inner);
-            requests = next;
-            if timeout.timed_out() {
+            let now = Instant::now();
+            let next_save = *requests.next_save.get_or_insert(now + SAVE_INTERVAL);
+            if now >= next_save {
+                requests.next_save = None;
                 return Work::Save;
             }
+            requests =
+                self.wake.wait_timeout(requests, next_save - now).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -120,8 +127,10 @@ impl Keeper {
     pub fn finish_reload(&self, result: Result<bool, String>) {
         match &result {
             Ok(true) => say(Level::Notice, "mod_fail2ban: the changed settings are active"),
-            Ok(false) => {}
-            Err(why) => say(Level::Error, &format!("mod_fail2ban keeps its settings: {why}")),
+            Err(why) if !self.is_stopping() && self.is_news(why) => {
+                say(Level::Error, &format!("mod_fail2ban keeps its settings: {why}"));
+            }
+            Ok(false) | Err(_) => {}
         }
         let mut requests = lock(&self.requests);
         requests.ended += 1;
@@ -129,5 +138,13 @@ impl Keeper {
         requests.result = Some(result);
         drop(requests);
         self.finished.notify_all();
+    }
+
+    /// A reload that has FreeSWITCH read its files is followed by another: FreeSWITCH tells all its modules. What
+    /// has just been said of the one is not said of the other.
+    fn is_news(&self, why: &str) -> bool {
+        let now = Instant::now();
+        let before = lock(&self.requests).said.replace((now, why.to_owned()));
+        before.is_none_or(|(at, said)| said != why || now - at > SAME_RELOAD)
     }
 }

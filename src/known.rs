@@ -89,7 +89,7 @@ pub struct Known {
     hasher: RandomState,
     /// Seconds for which an address stays known.
     lifetime: i64,
-    /// When an address was learned that had no room.
+    /// How often an address was learned that found no room.
     pub refused: u64,
     /// Something has changed since [`Known::take_changed`] was asked.
     changed: bool,
@@ -155,8 +155,15 @@ impl Known {
         }
         self.changed = true;
         match self.find(ip) {
-            Some(place) => self.learn_again(place, seen, account),
-            None => self.learn_first(now, seen, ip, account),
+            Some(place) if self.addresses.get(place).is_some_and(|there| self.is_alive(there, now)) => {
+                self.learn_again(place, seen, account);
+            }
+            found => {
+                if let Some(over) = found {
+                    self.remove(over);
+                }
+                self.learn_first(now, seen, ip, account);
+            }
         }
     }
 
@@ -219,6 +226,11 @@ impl Known {
     /// Whether anything has changed since it was asked last.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    /// What was taken as changed could not be saved.
+    pub fn set_changed(&mut self) {
+        self.changed = true;
     }
 
     /// Drops some of those that are known no more; a part of the table at a time.
@@ -394,6 +406,15 @@ mod tests {
         (0..MOST).for_each(|number| learn(&mut known, 0, number as u32, &(number % accounts).to_string()));
         (1..=2).for_each(|number| learn(&mut known, 1, 100_000 + number, "late"));
         assert_eq!((known.len(), known.accounts.len(), known.refused), (MOST, accounts, 2));
+    }
+
+    #[test]
+    fn an_address_that_was_known_is_made_known_by_whoever_comes_next() {
+        let mut known = Known::new(DAY);
+        learn(&mut known, 0, 1, "first@x");
+        learn(&mut known, 86_400, 1, "next@x");
+        assert_eq!(known.get(at(86_400), ip(1)).unwrap().account, account("next@x"));
+        assert_eq!((known.len(), known.accounts.len(), known.refused), (1, 1, 0));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::timestamp::Now;
 /// The file's name, in FreeSWITCH's folder of databases.
 pub const NAME: &str = "fail2ban.known";
 const FIRST_LINE: &str = "mod_fail2ban known addresses 1";
-/// A file of addresses that are as many and as long as can be is half as large.
+/// A file of addresses that are as many and as long as can be is two thirds as large.
 const MOST_BYTES: u64 = 8 << 20;
 
 /// Writes the file: whole, or not at all.
@@ -79,7 +79,7 @@ pub fn load(path: &Path, known: &mut Known, now: Now) -> Result<(), String> {
     for (ip, wall, account) in
         parse(&text).ok_or_else(|| refused("not a whole list of known addresses".into()))?
     {
-        // A clock that was put back makes nobody known for longer.
+        // A clock that was put back makes nobody known for longer than `known-for` from now.
         let age = now.wall_seconds().saturating_sub(wall).max(0);
         let account: Vec<u8> = percent_decode_str(account).collect();
         known.learn(now, now.seconds() - age, ip, &Account::new(&account));

@@ -67,7 +67,7 @@ pub fn write(
                 None => {}
             }
             for (field, name) in Field::WRITTEN {
-                if let Some(text) = value_or_empty(signal, field) {
+                if let Some(text) = value_to_write(signal, field) {
                     out.write_all(b" ")?;
                     out.write_all(name.as_bytes())?;
                     let bare =
@@ -96,7 +96,7 @@ pub fn write(
                 None => {}
             }
             for (field, name) in Field::WRITTEN {
-                if let Some(text) = value_or_empty(signal, field) {
+                if let Some(text) = value_to_write(signal, field) {
                     out.write_all(b",\"")?;
                     out.write_all(name.as_bytes())?;
                     if field == Field::Port {
@@ -119,7 +119,7 @@ fn write_text(out: &mut impl Write, signal: &Signal<'_>, field: Field, context: 
 }
 
 /// What an event does not tell is left out, but for the user, whom every line has.
-fn value_or_empty<'a>(signal: &Signal<'a>, field: Field) -> Option<&'a [u8]> {
+fn value_to_write<'a>(signal: &Signal<'a>, field: Field) -> Option<&'a [u8]> {
     let always: Option<&[u8]> = if field == Field::User { Some(b"") } else { None };
     signal.text(field).or(always)
 }

@@ -267,9 +267,9 @@ impl Memory {
     }
 
     /// Looks at a part of what waits for something; whether all has been looked at. What is overdue follows.
-    pub fn sweep(&mut self, settings: &Settings, now: Now, what: Waiting, follow: &mut impl Follow) -> Sweep {
+    pub fn sweep(&mut self, settings: &Settings, now: Now, what: SweepOf, follow: &mut impl Follow) -> Sweep {
         match what {
-            Waiting::Challenges => {
+            SweepOf::Challenges => {
                 let Memory { challenges: Some(challenges), known, credentials, .. } = self else {
                     return Sweep::Done;
                 };
@@ -284,7 +284,7 @@ impl Memory {
                     }
                 })
             }
-            Waiting::Credentials => {
+            SweepOf::Credentials => {
                 // Taken out meanwhile, so that what is overdue can be counted as a failure.
                 let Some(mut credentials) = self.credentials.take() else { return Sweep::Done };
                 let sweep = credentials.sweep(now, SWEEP_STEP, |at, signal| {
@@ -297,7 +297,7 @@ impl Memory {
                 self.credentials = Some(credentials);
                 sweep
             }
-            Waiting::Known => self.known.as_mut().map_or(Sweep::Done, |known| known.sweep(now, SWEEP_STEP)),
+            SweepOf::Known => self.known.as_mut().map_or(Sweep::Done, |known| known.sweep(now, SWEEP_STEP)),
         }
     }
 
@@ -308,18 +308,18 @@ impl Memory {
     }
 }
 
-/// What [`Memory::sweep`] looks at.
+/// Which table [`Memory::sweep`] looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "what they say")]
-pub enum Waiting {
+pub enum SweepOf {
     Challenges,
     Credentials,
     Known,
 }
 
-impl Waiting {
+impl SweepOf {
     /// All of it.
-    pub const ALL: [Waiting; 3] = [Waiting::Challenges, Waiting::Credentials, Waiting::Known];
+    pub const ALL: [SweepOf; 3] = [SweepOf::Challenges, SweepOf::Credentials, SweepOf::Known];
 }
 
 fn keep_if_both<T>(old: &mut Option<T>, new: &mut Option<T>) {

@@ -10,7 +10,8 @@
 //! | stuck (a thread did not end in time; it writes nothing more) | → loaded, afresh | refused | NOUNLOAD until it has ended |
 //!
 //! Threads: FreeSWITCH's own; the writer, which writes the log; the keeper, which reads settings and saves known
-//! addresses; and at unload one that unbinds. Only these three wait for a disk or for FreeSWITCH.
+//! addresses; and at unload one that unbinds. Once it is loaded only these three wait for a disk or for FreeSWITCH
+//! (a load does all on FreeSWITCH's thread; `status` looks at the log file, unless that hangs).
 //!
 //! Locks, in the order in which they may be taken:
 //! 1. `LIFE`: for an instant, never while waiting for anything.
@@ -18,12 +19,16 @@
 //! 3. FreeSWITCH's: its event bindings and its search functions (held for reading while it delivers, for writing
 //!    to bind and unbind), its log's bindings, its XML, its ACLs. So nothing that it delivers may wait for 1 or 2,
 //!    nor for a thread that binds.
-//! 4. The keeper's requests; the warnings; the journal's settings; the journal's state: each for an instant.
+//! 4. The keeper's requests; the warnings; the threads; the journal's thread; the journal's settings; the journal's
+//!    state: each for an instant, and the last two in this order. `has_ended` takes the threads under 1.
+//!
+//! Who gets the lines of FreeSWITCH's log (`host::log`) is read around 4 while one is delivered.
 //!
 //! Of FreeSWITCH's, only its ACLs are asked under one of 4 (the settings, read), and that is under no other.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,11 +39,11 @@ use crate::event_type::EventType;
 use crate::host::configuration;
 use crate::host::log::{Level, say};
 use crate::host::thread::Thread;
-use crate::host::{clock, registrations};
+use crate::host::{boundary, clock, registrations};
 use crate::journal::{Host, Journal};
 use crate::keeper::{Keeper, Work};
 use crate::known::Known;
-use crate::memory::account_of_registration;
+use crate::memory::{Memory, account_of_registration};
 use crate::settings::{self, Settings};
 use crate::{address, known_file};
 
@@ -46,6 +51,8 @@ use crate::{address, known_file};
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Of it, so much is left for writing where unbinding takes long.
 const WRITING_LIMIT: Duration = Duration::from_secs(2);
+
+const BEING_UNLOADED: &str = "it is being unloaded";
 
 /// The module, for as long as it is loaded.
 pub struct Instance {
@@ -58,6 +65,8 @@ pub struct Instance {
     known_file: PathBuf,
     /// What was odd about the settings in the file when they were read last.
     warnings: Mutex<Vec<String>>,
+    /// A thread did not end in time, so that nothing may be saved any more.
+    is_abandoned: AtomicBool,
     bindings: Mutex<Option<Bindings>>,
     threads: Mutex<Vec<Thread>>,
 }
@@ -102,10 +111,12 @@ pub fn load() -> Result<(), String> {
         }
     }
     let result = Instance::start();
+    if let Ok(instance) = &result {
+        instance.announce();
+    }
     let mut life = lock(&LIFE);
     match result {
         Ok(instance) => {
-            instance.announce();
             life.state = State::Loaded(instance);
             Ok(())
         }
@@ -135,7 +146,10 @@ pub fn shutdown() -> Result<usize, String> {
             }
         }
     };
-    let result = instance.map_or(Ok(()), |instance| instance.stop().map_err(|why| (why, instance)));
+    let result = instance.map_or(Ok(()), |instance| {
+        let failed = Err("its end has failed".into());
+        boundary::guard("unloading", failed, || instance.stop()).map_err(|why| (why, instance))
+    });
     let mut life = lock(&LIFE);
     life.state = State::Unloaded;
     match result {
@@ -175,11 +189,13 @@ impl Instance {
             loaded_at: Instant::now(),
             known_file: configuration::db_dir().join(known_file::NAME),
             warnings: Mutex::default(),
+            is_abandoned: AtomicBool::new(false),
             bindings: Mutex::new(Some(Bindings::default())),
             threads: Mutex::default(),
         });
         instance.warn(warnings);
-        match instance.start_rest() {
+        let failed = Err("its start has failed".into());
+        match boundary::guard("loading", failed, || instance.start_rest()) {
             Ok(()) => Ok(instance),
             Err(why) => {
                 let stuck = instance.stop().err().map(|_| instance);
@@ -215,7 +231,7 @@ impl Instance {
 
     /// Tells which code runs and what it does.
     fn announce(&self) {
-        let settings = self.journal.settings();
+        let settings = Arc::clone(&self.journal.settings());
         say(
             Level::Notice,
             &format!(
@@ -247,10 +263,12 @@ impl Instance {
         let written = self.journal.stop(by);
         let mut running: Vec<Thread> = unbound.err().into_iter().collect();
         let is_unbound = running.is_empty();
-        for thread in lock(&self.threads).drain(..) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
             running.extend(thread.join_by(by).err());
         }
         let is_kept = running.len() > usize::from(!is_unbound);
+        self.is_abandoned.store(is_kept, Ordering::Relaxed);
         lock(&self.threads).extend(running);
         let mut why = Vec::new();
         if let Err(stuck) = written {
@@ -291,14 +309,20 @@ impl Instance {
 
     /// The keeper's thread.
     fn keep(self: Arc<Instance>) {
+        let mut is_saved = true;
+        let mut save = || {
+            let was_saved = is_saved;
+            is_saved = boundary::guard("saving known addresses", false, || self.save_known(was_saved));
+        };
         loop {
             match self.keeper.next_work() {
                 Work::Reload { reads_files } => {
-                    let result = self.reload(reads_files);
+                    let failed = Err("reading them has failed".into());
+                    let result = boundary::guard("a reload", failed, || self.reload(reads_files));
                     self.keeper.finish_reload(result);
                 }
-                Work::Save => self.save_known(),
-                Work::End => return self.save_known(),
+                Work::Save => save(),
+                Work::End => return save(),
             }
         }
     }
@@ -310,6 +334,9 @@ impl Instance {
             configuration::reload()?;
         }
         let (settings, warnings) = read_settings()?;
+        if self.keeper.is_stopping() {
+            return Err(BEING_UNLOADED.into());
+        }
         self.warn(warnings);
         let before = Arc::clone(&self.journal.settings());
         if *before == settings {
@@ -324,8 +351,7 @@ impl Instance {
             prepared.set_known(self.recall(&settings));
         }
         let mut bindings = lock(&self.bindings);
-        let bindings =
-            bindings.as_mut().filter(|_| !self.keeper.is_stopping()).ok_or("it is being unloaded")?;
+        let bindings = bindings.as_mut().filter(|_| !self.keeper.is_stopping()).ok_or(BEING_UNLOADED)?;
         // First bind all that either settings need, then change over, then unbind what the new ones don't.
         bindings.extend(&settings, self)?;
         self.journal.apply(prepared);
@@ -348,14 +374,19 @@ impl Instance {
         known
     }
 
-    fn save_known(&self) {
-        let has_changed =
-            |memory: &mut crate::memory::Memory| memory.known.as_mut().is_some_and(Known::take_changed);
-        if !self.journal.with_memory(|_, memory| has_changed(memory)) {
-            return;
+    /// Saves them if they have changed; whether they are saved now. That they can't be is told once for each time
+    /// that it begins.
+    fn save_known(&self, was_saved: bool) -> bool {
+        let take_changed = |memory: &mut Memory| memory.known.as_mut().is_some_and(Known::take_changed);
+        if self.is_abandoned.load(Ordering::Relaxed)
+            || !self.journal.with_memory(|_, memory| take_changed(memory))
+        {
+            return was_saved;
         }
         let addresses = self.journal.known_addresses();
-        if let Err(error) = known_file::save(&self.known_file, &addresses, clock::now()) {
+        let Err(error) = known_file::save(&self.known_file, &addresses, clock::now()) else { return true };
+        self.journal.with_memory(|_, memory| memory.known.as_mut().map(Known::set_changed));
+        if was_saved {
             let path = self.known_file.display();
             say(
                 Level::Warning,
@@ -364,6 +395,7 @@ impl Instance {
                 ),
             );
         }
+        false
     }
 }
 

@@ -79,7 +79,7 @@ pub fn cannot_open(logfile: &Path, error: &std::io::Error) -> String {
     )
 }
 
-/// Every parameter, as an unknown one is told.
+/// Every parameter, as the warning about an unknown one lists them.
 pub const PARAMETERS: [&str; 7] =
     ["logfile", "format", "events", "trusted-acl", "known-for", "buffer-size", "challenge-timeout"];
 
@@ -337,7 +337,7 @@ fn accepted_events() -> String {
     format!("a comma-separated list of {}", names.join(", "))
 }
 
-/// Seconds, or a number followed by `m`, `h` or `d`.
+/// Seconds, or a number followed by `s`, `m`, `h` or `d`.
 fn parse_duration(value: &str) -> Option<Duration> {
     let (digits, factor) = split_unit(value, &[(b's', 1), (b'm', 60), (b'h', 3600), (b'd', 86_400)])?;
     digits.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_secs)

@@ -43,7 +43,7 @@ impl<V> Table<V> {
         self.places(hash).find(|place| self.get(*place).is_some_and(&mut is_it))
     }
 
-    /// Shows all entries with this hash.
+    /// Shows all entries with this hash, in the order in which they were added.
     pub fn find_all(&self, hash: u64, mut show: impl FnMut(usize, &V)) {
         for place in self.places(hash) {
             if let Some(value) = self.get(place) {
@@ -81,7 +81,7 @@ impl<V> Table<V> {
         Some(place)
     }
 
-    /// Adds an entry; if there is no room, in the place of another: each in its turn, so of an old one.
+    /// Adds an entry; if there is no room, in the place of another: each place in its turn, so mostly of an old one.
     pub fn insert_over_oldest(&mut self, hash: u64, value: V) -> usize {
         if self.len() == self.capacity {
             let place = self.hand;
@@ -190,6 +190,28 @@ mod tests {
         assert_eq!(table.len(), 3);
         assert_eq!(table.find(7, |value| *value == 0), None, "the oldest went");
         assert!(table.find(8, |value| *value == 4).is_some());
+    }
+
+    #[test]
+    fn entries_of_the_same_hash_are_shown_in_the_order_in_which_they_were_added() {
+        let mut table = Table::new(8);
+        let shown = |table: &Table<i32>| {
+            let mut shown = Vec::new();
+            table.find_all(7, |_, value| shown.push(*value));
+            shown
+        };
+        // With some that are in between, and whose removal moves others up.
+        for value in 0..8 {
+            table.insert(if value % 2 == 0 { 7 } else { 8 }, value);
+        }
+        for gone in [2, 3, 5] {
+            let place = (0..8).find(|place| table.get(*place) == Some(&gone)).unwrap();
+            table.remove(place);
+        }
+        for value in [10, 12] {
+            table.insert(7, value);
+        }
+        assert_eq!(shown(&table), [0, 4, 6, 10, 12]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::host::log::Level;
 use crate::journal::{Lines, Requests, Shared, State, Waits};
 use crate::line::{self, Notice};
 use crate::log_file::LogFile;
-use crate::memory::{Announcement, Waiting};
+use crate::memory::{Announcement, SweepOf};
 use crate::table::Sweep;
 
 /// While lines come, they are written this often.
@@ -147,7 +147,7 @@ impl Writer {
                 Work::Maintain => self.maintain(),
                 Work::Announce(announcements) => announcements.iter().for_each(|these| self.announce(these)),
                 Work::Report(losses) => self.report_losses(&losses),
-                Work::SayStop => self.notice(Notice::Stopped),
+                Work::SayStop => drop(self.notice(Notice::Stopped)),
                 Work::End => return,
             }
         }
@@ -170,12 +170,17 @@ impl Writer {
             let is_stopping = state.requests.stop_by.is_some();
             let now = Instant::now();
             let next_look = self.next_look(&state);
-            if now >= next_look && !is_stopping {
+            let is_filling = state.log.buffer.is_filling();
+            if now >= next_look && !is_stopping && !is_filling {
                 return Work::Maintain;
             }
-            let next_write = self.last_write + POLL_INTERVAL;
             let has_lines = !state.log.buffer.is_empty();
-            if has_lines && (is_stopping || now >= next_write || state.log.buffer.is_filling()) {
+            let drops = line::total(&state.log.buffer.unreported_drops);
+            if self.losses.are_over(drops, is_stopping && !has_lines) {
+                return Work::Report(std::mem::take(&mut state.log.buffer.unreported_drops));
+            }
+            let next_write = self.last_write + POLL_INTERVAL;
+            if has_lines && (is_stopping || now >= next_write || is_filling) {
                 state.log.buffer.take(&mut self.batch);
                 return Work::Write;
             }
@@ -184,9 +189,6 @@ impl Writer {
             if self.is_gathering {
                 state = shared.wait(state, Waits::ForMany, next_write.min(next_look) - now);
                 continue;
-            }
-            if self.losses.are_over(line::total(&state.log.buffer.unreported_drops), is_stopping) {
-                return Work::Report(std::mem::take(&mut state.log.buffer.unreported_drops));
             }
             if is_stopping {
                 let has_said = std::mem::replace(&mut self.has_said_stop, true);
@@ -200,20 +202,34 @@ impl Writer {
 
     /// A write looks after the file as well, so that there is no need for another look soon after it.
     fn next_look(&self, state: &State) -> Instant {
-        if state.memory.is_waiting() {
+        let next_look = if state.memory.is_waiting() {
             self.last_look + SWEEP_INTERVAL
         } else {
             self.last_look.max(self.last_write) + MAINTENANCE_INTERVAL
-        }
+        };
+        next_look.min(self.last_known_sweep + KNOWN_SWEEP_INTERVAL)
     }
 
     fn open(&mut self, request: FileRequest) {
         let next = match request {
-            FileRequest::Reopen => self.file.reopen(),
+            FileRequest::Reopen => self.watched(|writer| writer.file.reopen()),
             FileRequest::Next(file) => Ok(file),
         };
         let result = next.map(|next| self.file.switch_to(next, self.batch.bytes(), &mut self.done));
-        self.note_result(result);
+        if result.is_ok() && self.batch.count() > 0 {
+            // Whether lines can be written again, their write tells.
+            self.note_file(&mut self.shared.state());
+        } else {
+            self.note_result(result);
+        }
+    }
+
+    /// Does something to the file, and lets `status` see for how long.
+    fn watched<R>(&mut self, work: impl FnOnce(&mut Writer) -> R) -> R {
+        self.shared.state().writer.busy_since = Some(Instant::now());
+        let result = work(self);
+        self.shared.state().writer.busy_since = None;
+        result
     }
 
     fn is_abandoned(&self) -> bool {
@@ -222,21 +238,24 @@ impl Writer {
 
     fn maintain(&mut self) {
         self.last_look = Instant::now();
-        self.sweep();
-        let result = self.file.reopen_if_rotated(&[], &mut 0);
+        if !self.sweep() {
+            // Once more, right after the next write.
+            self.last_look = self.last_look.checked_sub(SWEEP_INTERVAL).unwrap_or(self.last_look);
+        }
+        let result = self.watched(|writer| writer.file.reopen_if_rotated(&[], &mut 0));
         self.note_result(result);
     }
 
-    /// Logs what has waited too long, and lets others have the lock in between.
-    fn sweep(&mut self) {
+    /// Logs what has waited too long, and lets others have the lock in between. Whether it has come to an end
+    /// before the buffer fills.
+    fn sweep(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let is_minute_over = self.last_known_sweep.elapsed() >= KNOWN_SWEEP_INTERVAL;
-        if is_minute_over {
-            self.last_known_sweep = Instant::now();
-        }
-        for what in Waiting::ALL {
-            if what == Waiting::Known && !is_minute_over {
-                continue;
+        for what in SweepOf::ALL {
+            if what == SweepOf::Known {
+                if self.last_known_sweep.elapsed() < KNOWN_SWEEP_INTERVAL {
+                    continue;
+                }
+                self.last_known_sweep = Instant::now();
             }
             loop {
                 let settings = shared.settings();
@@ -247,14 +266,19 @@ impl Writer {
                 if memory.sweep(&settings, now, what, &mut lines) == Sweep::Done {
                     break;
                 }
+                if log.buffer.is_filling() {
+                    return false;
+                }
             }
         }
+        true
     }
 
-    fn notice(&mut self, notice: Notice) {
+    /// Adds a line of the module's own; whether there was room.
+    fn notice(&mut self, notice: Notice) -> bool {
         let settings = self.shared.settings();
         let now = (self.shared.host.now)();
-        self.shared.state().log.notice(&settings, now, notice);
+        self.shared.state().log.notice(&settings, now, notice)
     }
 
     fn announce(&self, announcement: &Announcement) {
@@ -288,7 +312,9 @@ impl Writer {
             let capacity = state.log.buffer.capacity();
             drop(state);
             let has_failed = result.is_err();
-            self.note_result(result);
+            if !self.is_abandoned() {
+                self.note_result(result);
+            }
             if !has_failed {
                 self.end_batch(capacity);
                 return true;
@@ -301,7 +327,11 @@ impl Writer {
             }
             let retry = now + RETRY_INTERVAL;
             let wait = stop_by.map_or(retry, |by| by.min(retry)) - now;
-            let request = FileRequest::take(&mut shared.wait(state, Waits::No, wait).requests);
+            let mut state = shared.wait(state, Waits::No, wait);
+            let request = FileRequest::take(&mut state.requests);
+            let announcements = std::mem::take(&mut state.log.announcements);
+            drop(state);
+            announcements.iter().for_each(|these| self.announce(these));
             if let Some(request) = request {
                 self.open(request);
             }
@@ -339,10 +369,7 @@ impl Writer {
         let error =
             result.err().map(|error| ((shared.host.now)().wall, format!("fail2ban log {path}: {error}")));
         let mut state = shared.state();
-        // Mostly nothing has changed: then nothing is copied.
-        if !state.writer.file.as_ref().is_some_and(|file| self.file.is(file)) {
-            state.writer.file = Some(self.file.identity());
-        }
+        self.note_file(&mut state);
         let has_changed = std::mem::replace(&mut state.writer.is_failing, error.is_some()) != error.is_some();
         let limit = state.log.buffer.capacity();
         if error.is_some() {
@@ -361,9 +388,20 @@ impl Writer {
         }
     }
 
+    /// Keeps for `status` which file is open. Mostly nothing has changed: then nothing is copied.
+    fn note_file(&self, state: &mut State) {
+        if !state.writer.file.as_ref().is_some_and(|file| self.file.is(file)) {
+            state.writer.file = Some(self.file.identity());
+        }
+    }
+
     fn report_losses(&mut self, losses: &PerType<u64>) {
-        self.notice(Notice::Dropped(*losses));
-        self.say_losses(losses, "were dropped");
+        if self.notice(Notice::Dropped(*losses)) {
+            self.say_losses(losses, "were dropped");
+        } else {
+            // The buffer has filled again: later, with those that are dropped now.
+            self.shared.state().log.buffer.report_later(losses);
+        }
     }
 
     fn say_losses(&self, losses: &PerType<u64>, what: &str) {
@@ -384,8 +422,13 @@ impl Writer {
         state.log.buffer.take(&mut self.batch);
         state.log.buffer.mark_dropped(&self.batch.count_types(0..self.batch.count()));
         let lost = std::mem::take(&mut state.log.buffer.unreported_drops);
+        let announcements = std::mem::take(&mut state.log.announcements);
         drop(state);
-        if line::total(&lost) > 0 && !self.is_abandoned() {
+        if self.is_abandoned() {
+            return;
+        }
+        announcements.iter().for_each(|these| self.announce(these));
+        if line::total(&lost) > 0 {
             self.say_losses(&lost, "are lost");
         }
     }

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         tests![
             while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer,
             after_a_long_stall_the_log_can_be_opened_anew,
+            losses_are_reported_though_lines_go_on_coming,
+            another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns,
             a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh
         ],
     );
@@ -265,6 +267,41 @@ fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
     assert_eq!(seen, written + dropped);
     drain(&mut reader, &mut text);
     assert_eq!(failures_and_losses(&String::from_utf8(text).unwrap()), (written, dropped));
+}
+
+fn losses_are_reported_though_lines_go_on_coming() {
+    let (switch, mut reader) = on_a_pipe("<param name=\"buffer-size\" value=\"64k\"/>");
+    switch.storm(2, 5_000, &failure());
+    assert!(tally(&switch)[3] > 0, "too few for a loss");
+    let mut text = Vec::new();
+    wait_until("the losses to be reported", || {
+        switch.fire_event(&failure());
+        drain(&mut reader, &mut text);
+        String::from_utf8_lossy(&text).contains("Fail2ban dropped ")
+    });
+    wait_until("the warning", || {
+        switch.host_lines("WARNING").iter().any(|line| line.contains("were dropped"))
+    });
+}
+
+fn another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns() {
+    let (switch, mut reader) = on_a_pipe("");
+    switch.storm(1, 5_000, &failure());
+    wait_until("the stuck write to show", || status(&switch)["state"] == "stuck");
+    for more in ["", "<param name=\"format\" value=\"dated\"/>"] {
+        switch.write_config(&configuration(&logs_to(&switch.log_file(), more)));
+        assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    }
+    let mut text = Vec::new();
+    wait_until("the other log", || {
+        drain(&mut reader, &mut text);
+        switch.log_file().exists()
+    });
+    switch.fire_event(&Event::register_failure("after", "192.0.2.7"));
+    wait_until("the line", || {
+        drain(&mut reader, &mut text);
+        switch.log_text().contains("user=\"after\"")
+    });
 }
 
 fn after_a_long_stall_the_log_can_be_opened_anew() {

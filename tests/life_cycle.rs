@@ -409,12 +409,19 @@ fn threads_of_one_load() -> usize {
 }
 
 fn an_unload_does_not_wait_for_settings_that_are_being_read() {
-    let switch = Switch::loaded("");
+    let switch = Switch::loaded("<param name=\"known-for\" value=\"1d\"/>");
+    switch.fire_event(&Event::register_attempt("1000", "10.0.0.7", "SUCCESS"));
+    wait_until("the address to be known", || status(&switch)["known"]["addresses"] == 1);
     switch.slow_settings();
     switch.write_config(&configuration("<param name=\"format\" value=\"dated\"/>"));
     wait_until("the settings to be read", || switch.waiting("settings") == 1);
     unload_in_time(&switch);
     a_later_load_starts_afresh(&switch, || switch.end_slow_settings());
+    let saved = fs::read_to_string(switch.path("db/fail2ban.known"));
+    assert!(
+        !saved.is_ok_and(|text| text.contains("10.0.0.7")),
+        "what was stuck has saved its addresses later"
+    );
 }
 
 /// As from a Lua hook: whoever delivers holds the lock that binding and unbinding need.

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             each_success_confirms_the_credentials_that_it_is_about,
             thirty_wrong_guesses_and_the_right_one_are_thirty_lines,
             unconfirmed_credentials_are_failures_before_a_success,
+            whom_freeswitch_has_accepted_is_not_accused_whatever_else_is_logged,
             credentials_without_an_event_answer_a_challenge,
             a_transport_is_told_where_a_look_up_proves_it_and_nowhere_else,
             look_ups_that_somebody_else_answers_first_are_told_of_in_status,
@@ -152,6 +153,18 @@ fn unconfirmed_credentials_are_failures_before_a_success() {
     assert!(lines[5].contains(" success_after_failures ip=10.0.0.7 known=no "), "{lines:?}");
 }
 
+/// With nothing else to listen for, and nobody known.
+fn whom_freeswitch_has_accepted_is_not_accused_whatever_else_is_logged() {
+    let switch = Switch::loaded(r#"<param name="events" value="auth_unconfirmed"/>"#);
+    switch.fire_event(&Event::register_attempt("1009", PHONE, "SUCCESS"));
+    look_up_of(&switch, "1009", "SUBSCRIBE", "messages");
+    assert_eq!(status(&switch)["look_ups"]["unconfirmed_waiting"], 0);
+    look_up_of(&switch, "1010", "SUBSCRIBE", "guess");
+    let lines = switch.wait_for_lines(1);
+    assert!(lines.len() == 1 && lines[0].contains("user[1010]"), "{lines:?}");
+    wait_for_all(&switch);
+}
+
 fn credentials_without_an_event_answer_a_challenge() {
     let switch = loaded("challenge_unanswered");
     for call in ["subscription", "message", "nobody's"] {
@@ -219,13 +232,13 @@ fn look_ups_that_somebody_else_answers_first_are_told_of_in_status() {
     switch.fire_event(&Event::register_attempt("1009", PHONE, "STALE"));
     assert_eq!(
         status(&switch)["look_ups"],
-        json!({ "seen": 0, "attempts_seen": 0, "attempts_hidden": 1, "unconfirmed_waiting": 0 })
+        json!({ "seen": 0, "attempts_seen": 0, "attempts_hidden": 1, "unconfirmed_waiting": 0, "untracked": 0 })
     );
     switch.unbind_search("xml_curl");
     assert_eq!(register("2"), None);
     assert_eq!(
         status(&switch)["look_ups"],
-        json!({ "seen": 1, "attempts_seen": 1, "attempts_hidden": 1, "unconfirmed_waiting": 0 })
+        json!({ "seen": 1, "attempts_seen": 1, "attempts_hidden": 1, "unconfirmed_waiting": 0, "untracked": 0 })
     );
     let text = switch.api("fail2ban status");
     let row = text.lines().find(|line| line.starts_with("look-ups")).expect("a row");

@@ -56,7 +56,8 @@ impl Channel {
     fn profile(&self) -> Option<&sys::switch_caller_profile_t> {
         // SAFETY: the channel lives.
         let profile = unsafe { sys::switch_channel_get_caller_profile(self.channel.as_ptr()) };
-        // SAFETY: null, or of the session's memory; while this application runs, its thread alone changes it.
+        // SAFETY: null, or of the session's memory, which is freed only with the session: not while this application
+        // runs. Another thread may give the channel another profile, and does not change this one.
         unsafe { profile.as_ref() }
     }
 }

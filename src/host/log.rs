@@ -45,7 +45,7 @@ pub fn say(level: Level, text: &str) {
 static TARGET: RwLock<Option<Arc<Target>>> = RwLock::new(None);
 
 /// Listens to the warnings of the host's log until it is dropped.
-pub struct LogBinding(());
+pub struct LogBinding(Arc<Target>);
 
 impl LogBinding {
     /// Has the host show `target` the warnings in its log.
@@ -55,9 +55,9 @@ impl LogBinding {
         let status =
             unsafe { sys::switch_log_bind_logger(Some(on_log), sys::SWITCH_LOG_WARNING, sys::SWITCH_FALSE) };
         match status {
-            sys::SWITCH_STATUS_SUCCESS => Ok(LogBinding(())),
+            sys::SWITCH_STATUS_SUCCESS => Ok(LogBinding(Arc::clone(target))),
             status => {
-                *TARGET.write().unwrap_or_else(PoisonError::into_inner) = None;
+                forget(target);
                 Err(format!("FreeSWITCH's log can't be listened to: status {status}"))
             }
         }
@@ -68,8 +68,13 @@ impl Drop for LogBinding {
     fn drop(&mut self) {
         // SAFETY: *unbinding*; the same function was bound.
         unsafe { sys::switch_log_unbind_logger(Some(on_log)) };
-        *TARGET.write().unwrap_or_else(PoisonError::into_inner) = None;
+        forget(&self.0);
     }
+}
+
+/// Lines go there no more. An unload that took long may come here when a later load has put its own in the place.
+fn forget(target: &Arc<Target>) {
+    TARGET.write().unwrap_or_else(PoisonError::into_inner).take_if(|there| Arc::ptr_eq(there, target));
 }
 
 /// The source files whose warnings tell of requests that an ACL has turned away.

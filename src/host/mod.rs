@@ -1,4 +1,4 @@
-//! The boundary to FreeSWITCH: the only unsafe code. Everything else sees borrowed, checked values.
+//! The boundary to FreeSWITCH: the only unsafe code but for the two entry points. Everything else sees borrowed, checked values.
 //!
 //! The rules of the host that it rests on:
 //! - **delivery**: an event, and all that it points to, lives and stays as it is while the handler runs.
@@ -8,8 +8,8 @@
 //! - **module life**: the module stays mapped from its load until its shutdown has returned success.
 //!
 //! And two of the C library's: it keeps a library mapped while any thread has a thread-local destructor of the
-//! library's, so nothing here may leave one on a thread of the host's; and it calls `dlopen`'s count of a
-//! library down to zero before it unmaps it.
+//! library's, so nothing here may leave one on a thread of the host's; and it unmaps a library
+//! only when each `dlopen` of it has been undone by a `dlclose`.
 
 pub mod boundary;
 pub mod channel;
@@ -26,7 +26,7 @@ pub mod thread;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 
-/// What the boundary calls: the only names above it that it knows.
+/// What the boundary calls: the only functions above it that it knows.
 mod upward {
     pub use crate::console::answer as on_command;
     pub use crate::dispatch::{on_event, on_log_line, on_look_up, on_report};
