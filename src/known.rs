@@ -335,7 +335,10 @@ mod tests {
     #[test]
     fn an_address_is_known_from_a_login_until_its_time_is_over() {
         let mut known = Known::new(DAY);
+        assert!(!known.take_changed());
         learn(&mut known, 100, 1, "1001@x");
+        assert!(known.take_changed() && !known.take_changed());
+        while known.sweep(at(200), 100) == Sweep::More {}
         assert!(known.contains(at(100), ip(1)) && !known.contains(at(100), ip(2)));
         assert!(known.contains(at(100 + 86_399), ip(1)));
         assert!(!known.contains(at(100 + 86_400), ip(1)));
