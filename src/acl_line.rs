@@ -24,13 +24,15 @@ pub enum RejectedBy {
     Register,
     /// `auth-acl` of a user: FreeSWITCH also fires `sofia::register_failure`.
     User,
-    /// `apply-inbound-acl` of a sofia profile, or the event socket's.
-    Other,
+    /// `apply-inbound-acl` of a sofia profile.
+    Inbound,
+    /// `apply-inbound-acl` of the event socket: always from the network, always turned away.
+    EventSocket,
 }
 
 /// Reads a line; `None` for any other. Only its beginning counts: what follows the address may be an
 /// attacker's.
-pub fn parse(line: &[u8]) -> Option<Rejection<'_>> {
+pub fn parse(line: &[u8], from_event_socket: bool) -> Option<Rejection<'_>> {
     let rest = line.trim_ascii_start().strip_prefix(b"IP ")?;
     let (address, rest) = split_at(rest, b" Rejected by ")?;
     let (by, rest) = if let Some(rest) = rest.strip_prefix(b"register ") {
@@ -38,7 +40,7 @@ pub fn parse(line: &[u8]) -> Option<Rejection<'_>> {
     } else if let Some(rest) = rest.strip_prefix(b"user ") {
         (RejectedBy::User, rest)
     } else {
-        (RejectedBy::Other, rest)
+        (if from_event_socket { RejectedBy::EventSocket } else { RejectedBy::Inbound }, rest)
     };
     let acl = rest.strip_prefix(b"acl ")?.trim_ascii_end();
     let acl = match acl.first()? {
@@ -73,16 +75,16 @@ impl SofiaAcls {
         let profiles = conf.profiles.into_iter().flat_map(|profiles| profiles.profile);
         let settings = profiles.flat_map(|profile| profile.settings);
         for Param { name, value } in settings.flat_map(|settings| settings.param) {
-            match name.as_str() {
-                "apply-proxy-acl" => acls.has_proxies = true,
-                "apply-inbound-acl" => {
-                    let mut parts = value.split(':');
-                    if let (Some(list), Some(_pass), Some(_fail)) = (parts.next(), parts.next(), parts.next())
-                    {
-                        acls.go_on.push(list.to_owned());
-                    }
+            // As sofia reads them: names in any case, and "none" is no list.
+            if name.eq_ignore_ascii_case("apply-proxy-acl") {
+                acls.has_proxies |= !value.is_empty() && !value.eq_ignore_ascii_case("none");
+            } else if name.eq_ignore_ascii_case("apply-inbound-acl") {
+                let mut parts = value.splitn(3, ':');
+                if let (Some(list), Some(_pass), Some(1..)) =
+                    (parts.next(), parts.next(), parts.next().map(str::len))
+                {
+                    acls.go_on.push(list.to_owned());
                 }
-                _ => {}
             }
         }
         acls
@@ -92,9 +94,9 @@ impl SofiaAcls {
     pub fn is_certain(&self, rejection: &Rejection<'_>) -> bool {
         let acl = rejection.signal.as_ref().map_or(&b""[..], |signal| signal.text_or_empty(Field::Acl));
         match rejection.by {
-            RejectedBy::Register => true,
+            RejectedBy::Register | RejectedBy::EventSocket => true,
             RejectedBy::User => !self.has_proxies,
-            RejectedBy::Other => !self.has_proxies && !self.go_on.iter().any(|list| list.as_bytes() == acl),
+            RejectedBy::Inbound => !self.has_proxies && !self.go_on.iter().any(|list| list.as_bytes() == acl),
         }
     }
 }
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn rejections_are_read_from_the_beginning_of_a_line_alone() {
         for (line, ip, acl, by) in [
-            (" IP 10.99.0.2 Rejected by acl \"lan\"\n", "10.99.0.2", "lan", RejectedBy::Other),
+            (" IP 10.99.0.2 Rejected by acl \"lan\"\n", "10.99.0.2", "lan", RejectedBy::Inbound),
             (
                 "IP 2001:db8::1 Rejected by register acl \"domains\"\n",
                 "2001:db8::1",
@@ -145,16 +147,16 @@ mod tests {
             ),
             ("IP 10.99.0.2 Rejected by user acl 10.0.0.0/8\n", "10.99.0.2", "10.0.0.0/8", RejectedBy::User),
         ] {
-            let rejection = parse(line.as_bytes()).expect(line);
+            let rejection = parse(line.as_bytes(), false).expect(line);
             let signal = rejection.signal.expect(line);
             assert_eq!((signal.ip.to_string().as_str(), rejection.by), (ip, by));
             assert_eq!(signal.text(Field::Acl), Some(acl.as_bytes()));
             let method = (by == RejectedBy::Register).then_some(&b"REGISTER"[..]);
             assert_eq!(signal.text(Field::Method), method);
         }
-        assert_eq!(parse(b"SIP auth failure for [IP 1.1.1.1 Rejected by acl \"x\"]"), None);
-        assert_eq!(parse(b"IP x 1.1.1.1 Rejected by acl \"x\"").unwrap().signal, None);
-        assert_eq!(parse(b"IP 1.1.1.1 Approved by acl \"x\""), None);
+        assert_eq!(parse(b"SIP auth failure for [IP 1.1.1.1 Rejected by acl \"x\"]", false), None);
+        assert_eq!(parse(b"IP x 1.1.1.1 Rejected by acl \"x\"", false).unwrap().signal, None);
+        assert_eq!(parse(b"IP 1.1.1.1 Approved by acl \"x\"", false), None);
     }
 
     #[test]
@@ -165,7 +167,7 @@ mod tests {
                  <profile name=\"b\"><gateways/></profile></profiles></configuration>"
             ))
         };
-        let line = |text: &'static str| parse(text.as_bytes()).unwrap();
+        let line = |text: &'static str| parse(text.as_bytes(), false).unwrap();
         let inbound = line("IP 10.99.0.2 Rejected by acl \"lan\"");
         let register = line("IP 10.99.0.2 Rejected by register acl \"lan\"");
         let plain = conf(r#"<param name="apply-inbound-acl" value="lan"/>"#);
@@ -177,6 +179,15 @@ mod tests {
         assert!(!proxies.is_certain(&inbound) && proxies.is_certain(&register));
         let user = line("IP 10.99.0.2 Rejected by user acl lan");
         assert!(plain.is_certain(&user) && !proxies.is_certain(&user));
+        let socket = parse(b"IP 10.99.0.2 Rejected by acl \"lan\"", true).unwrap();
+        assert!(proxies.is_certain(&socket) && goes_on.is_certain(&socket));
+        for none in ["none", "None", ""] {
+            let none = conf(&format!("<param name=\"apply-proxy-acl\" value=\"{none}\"/>"));
+            assert!(none.is_certain(&inbound));
+        }
+        assert!(!conf(r#"<param name="Apply-Proxy-ACL" value="proxies"/>"#).is_certain(&inbound));
+        assert!(conf(r#"<param name="apply-inbound-acl" value="lan:inside:"/>"#).is_certain(&inbound));
+        assert!(!conf(r#"<param name="Apply-Inbound-ACL" value="lan:in:out"/>"#).is_certain(&inbound));
         assert_eq!(SofiaAcls::parse("not XML"), SofiaAcls::default());
     }
 }

@@ -48,8 +48,10 @@ pub struct LookUp<'a> {
     pub transport: Option<&'static [u8]>,
     /// The user.
     pub user: &'a [u8],
-    /// The realm.
+    /// The realm, which the sender chooses.
     pub realm: &'a [u8],
+    /// The domain in which FreeSWITCH looks for the user.
+    pub domain: &'a [u8],
     /// The profile.
     pub profile: &'a [u8],
     /// The user agent.
@@ -70,10 +72,13 @@ struct Waiting {
     agent: Kept<64>,
 }
 
-/// The transport of a request whose event is to come.
-struct Proven {
+/// What the look-up proves of a request whose event is to come.
+pub struct Proven {
     place: Place,
-    transport: Option<&'static [u8]>,
+    /// The transport that it came over.
+    pub transport: Option<&'static [u8]>,
+    /// The domain of the user.
+    pub domain: Kept<64>,
 }
 
 /// Where in the order of look-ups something came, and when. The order tells a guess from what follows the right
@@ -136,7 +141,10 @@ impl Credentials {
         match look_up.method {
             b"REGISTER" | b"INVITE" => {
                 let hash = self.hasher.hash_one((look_up.call_id, look_up.ip, look_up.port));
-                self.of_attempts.insert_over_oldest(hash, Proven { place, transport: look_up.transport });
+                self.of_attempts.insert_over_oldest(
+                    hash,
+                    Proven { place, transport: look_up.transport, domain: Kept::new(look_up.domain) },
+                );
                 true
             }
             method => {
@@ -230,9 +238,9 @@ impl Credentials {
         self.accepted.holds(place, self.hasher.hash_one((ip, user)))
     }
 
-    /// An attempt came; gives the transport over which it came, if its look-up was seen. One that FreeSWITCH has
+    /// An attempt came; gives what its look-up proves, if that was seen. One that FreeSWITCH has
     /// accepted is remembered from the time of its look-up on: the event comes later.
-    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<&'static [u8]> {
+    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proven> {
         let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
         let found = take(&mut self.of_attempts, now, self.hasher.hash_one(key));
         // Names that do not match are refused before anything is looked up, and then the user is "unknown".
@@ -245,7 +253,7 @@ impl Credentials {
             let place = found.as_ref().map_or(self.now(now), |proven| proven.place);
             self.accept(place, attempt.ip, user);
         }
-        found?.transport
+        found
     }
 
     /// The failure of this attempt is to follow, and does not tell the call.
@@ -254,7 +262,8 @@ impl Credentials {
         let hash = self.failure_key(attempt, Field::FromUser);
         // The last word counts: an attempt without a look-up takes the place of one with.
         take(&mut self.of_failures, now, hash);
-        self.of_failures.insert_over_oldest(hash, Proven { place: self.now(now), transport });
+        self.of_failures
+            .insert_over_oldest(hash, Proven { place: self.now(now), transport, domain: Kept::new(b"") });
     }
 
     /// The transport over which the credentials came that have failed.
@@ -324,6 +333,9 @@ impl<'a> LookUp<'a> {
     pub fn from_texts(texts: &crate::signal::Texts<'a>) -> Option<LookUp<'a>> {
         let text = |field: Field| texts[field as usize];
         let (ip, _) = crate::address::parse(text(Field::Ip)?)?;
+        if text(Field::Action) != Some(b"sip_auth") {
+            return None;
+        }
         Some(LookUp {
             ip,
             port: text(Field::Port).filter(|port| crate::address::is_port(port)),
@@ -332,6 +344,7 @@ impl<'a> LookUp<'a> {
             transport: text(Field::Transport).and_then(transport),
             user: text(Field::AuthUser).unwrap_or_default(),
             realm: text(Field::Realm).unwrap_or_default(),
+            domain: text(Field::Domain).unwrap_or_default(),
             profile: text(Field::Profile).unwrap_or_default(),
             agent: text(Field::Agent).unwrap_or_default(),
         })
@@ -355,6 +368,7 @@ mod tests {
             transport: Some(b"tcp"),
             user: b"1001",
             realm: b"x",
+            domain: b"y",
             profile: b"internal",
             agent: b"",
         }
@@ -510,9 +524,10 @@ mod tests {
     fn a_transport_is_told_once_and_for_the_call_that_it_was_seen_of() {
         let mut credentials = Credentials::default();
         credentials.insert(at(0), &look_up("REGISTER", "a"), false);
-        assert_eq!(credentials.attempted(at(0), &attempt("b")), None);
-        assert_eq!(credentials.attempted(at(0), &attempt("a")), Some(&b"tcp"[..]));
-        assert_eq!(credentials.attempted(at(0), &attempt("a")), None);
+        assert!(credentials.attempted(at(0), &attempt("b")).is_none());
+        let proven = credentials.attempted(at(0), &attempt("a")).unwrap();
+        assert_eq!((proven.transport, proven.domain.bytes()), (Some(&b"tcp"[..]), &b"y"[..]));
+        assert!(credentials.attempted(at(0), &attempt("a")).is_none());
         assert_eq!((credentials.attempts_seen, credentials.attempts_hidden), (1, 2));
     }
 

@@ -103,8 +103,8 @@ fn on_gateway_state(instance: &Instance, event: &Event<'_>) {
 }
 
 /// Takes a line of FreeSWITCH's log, from a file that may tell of ACLs.
-pub fn on_log_line(instance: &Instance, line: &[u8]) {
-    let Some(rejection) = acl_line::parse(line) else { return };
+pub fn on_log_line(instance: &Instance, line: &[u8], from_event_socket: bool) {
+    let Some(rejection) = acl_line::parse(line, from_event_socket) else { return };
     let settings = instance.journal.settings();
     // FreeSWITCH fires a failure for it as well.
     let is_told_twice = rejection.by == RejectedBy::User && settings.logs(EventType::RegisterFailure);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use crate::challenges::Challenges;
 use crate::credentials::{Credentials, LookUp};
 use crate::event_type::EventType;
+use crate::kept::Kept;
 use crate::known::{Account, Known};
 use crate::settings::Settings;
 use crate::signal::{Field, Signal, Verdict};
@@ -139,7 +140,7 @@ impl Memory {
                 // Verto is WebSocket, so its address can't be forged.
                 signal.set(Field::Transport, Some(b"tcp"));
                 if signal.verdict() == Verdict::Accepted {
-                    self.accepted(now, signal, follow);
+                    self.accepted(now, signal, account_of(signal, None), follow);
                     return false;
                 }
                 self.failure(now, signal, follow);
@@ -151,10 +152,13 @@ impl Memory {
 
     fn attempt(&mut self, now: Now, attempt: &mut Signal<'_>, follow: &mut impl Follow) {
         let verdict = attempt.verdict();
+        let mut domain = None;
         if let Some(credentials) = &mut self.credentials
             && verdict != Verdict::Stale
         {
-            let transport = credentials.attempted(now, attempt);
+            let proven = credentials.attempted(now, attempt);
+            let transport = proven.as_ref().and_then(|proven| proven.transport);
+            domain = proven.map(|proven| proven.domain);
             attempt.set(Field::Transport, transport);
             if verdict == Verdict::Refused {
                 credentials.expect_failure(now, attempt, transport);
@@ -169,13 +173,13 @@ impl Memory {
             }
         }
         if verdict == Verdict::Accepted {
-            self.accepted(now, attempt, follow);
+            let account = account_of(attempt, domain.as_ref().map(Kept::bytes));
+            self.accepted(now, attempt, account, follow);
         }
     }
 
     /// FreeSWITCH has accepted an address's credentials.
-    fn accepted(&mut self, now: Now, login: &Signal<'_>, follow: &mut impl Follow) {
-        let account = account_of(login);
+    fn accepted(&mut self, now: Now, login: &Signal<'_>, account: Account, follow: &mut impl Follow) {
         let known = self.is_known(now, login.ip);
         if known != Some(true)
             && let Some(failures) = self.take_failures(now, login.ip)
@@ -184,6 +188,8 @@ impl Memory {
             success.event_type = EventType::SuccessAfterFailures;
             success.set(Field::User, Some(login.account().0));
             follow.line(now, &success, known);
+            let (user, realm) = login.account();
+            let account = if realm.is_empty() { joined(&[user]) } else { joined(&[user, b"@", realm]) };
             follow.announce(Announcement::SuccessAfterFailures { ip: login.ip, account, failures });
         }
         if let Some(known) = &mut self.known {
@@ -289,8 +295,8 @@ impl Memory {
                 let Some(mut credentials) = self.credentials.take() else { return Sweep::Done };
                 let sweep = credentials.sweep(now, SWEEP_STEP, |at, signal| {
                     let is_known = self.is_known(now, signal.ip);
+                    self.failure(now, signal, follow);
                     if is_known != Some(true) {
-                        self.failure(now, signal, follow);
                         follow.line(at, signal, is_known);
                     }
                 });
@@ -328,10 +334,19 @@ fn keep_if_both<T>(old: &mut Option<T>, new: &mut Option<T>) {
     }
 }
 
-/// `user@realm`; a Verto login says both in one.
-fn account_of(login: &Signal<'_>) -> Account {
+/// `user@domain`, by the domain in which FreeSWITCH has found the user. Where the look-up was not seen only the realm
+/// is left, which the sender chooses: FreeSWITCH accepts any, where `force-register-domain` says what counts. In a
+/// Verto login what stands behind the `@` may be as free, so there the user's name counts alone.
+fn account_of(login: &Signal<'_>, domain: Option<&[u8]>) -> Account {
     let (user, realm) = login.account();
-    if realm.is_empty() { joined(&[user]) } else { joined(&[user, b"@", realm]) }
+    let domain = domain.filter(|domain| !domain.is_empty()).unwrap_or(realm);
+    if login.event_type == EventType::VertoLoginFailure {
+        joined(&[user.split(|&byte| byte == b'@').next().unwrap_or(user)])
+    } else if domain.is_empty() {
+        joined(&[user])
+    } else {
+        joined(&[user, b"@", domain])
+    }
 }
 
 /// The account of a registration that FreeSWITCH had when the module was loaded.
@@ -453,12 +468,55 @@ mod tests {
     }
 
     #[test]
+    fn the_realm_that_a_client_chooses_makes_no_other_account() {
+        let login = |event_type, user: &'static [u8], realm: &'static [u8]| {
+            let mut signal = Signal::new(event_type, IP, b"");
+            signal.set(Field::AuthUser, Some(user));
+            signal.set(Field::Realm, Some(realm));
+            signal
+        };
+        let sip =
+            |realm| account_of(&login(EventType::RegisterAttempt, b"1001", realm), Some(b"Switch.Example"));
+        assert_eq!((sip(b"a"), sip(b"b")), (joined(&[b"1001@switch.example"]), sip(b"a")));
+        let verto = |user| account_of(&login(EventType::VertoLoginFailure, user, b""), None);
+        assert_eq!((verto(b"1001@a"), verto(b"1001")), (verto(b"1001@b"), verto(b"1001@c")));
+    }
+
+    #[test]
+    fn unconfirmed_credentials_of_a_known_address_are_counted_and_not_told() {
+        let mut memory = memory(true);
+        memory.credentials = Some(Credentials::default());
+        log_in(&mut memory, 0);
+        let settings = Settings::defaults(std::path::Path::new("/"));
+        let mut followed = Followed::default();
+        for number in 0..100 {
+            let call_id = number.to_string();
+            let look_up = LookUp {
+                ip: IP,
+                port: None,
+                method: b"SUBSCRIBE",
+                call_id: call_id.as_bytes(),
+                transport: None,
+                user: b"1002",
+                realm: b"",
+                domain: b"",
+                profile: b"",
+                agent: b"",
+            };
+            memory.looked_up(at(1), &look_up, false);
+        }
+        while memory.sweep(&settings, at(10), SweepOf::Credentials, &mut followed) == Sweep::More {}
+        assert_eq!((followed.0.len(), followed.1.len()), (0, 1));
+        assert!(matches!(followed.1[0], Announcement::KnownAddressFails { failures: 100, .. }));
+    }
+
+    #[test]
     fn another_spelling_of_a_users_name_is_the_same_account() {
         let login = |user: &'static [u8], realm: &'static [u8]| {
             let mut signal = Signal::new(EventType::RegisterAttempt, [10, 0, 0, 1].into(), b"");
             signal.set(Field::AuthUser, Some(user));
             signal.set(Field::Realm, Some(realm));
-            account_of(&signal)
+            account_of(&signal, None)
         };
         assert_eq!(login(b"Alice", b"Switch.Example"), login(b"aLICE", b"switch.example"));
         assert_eq!(login(b"Alice", b"x"), account_of_registration(b"alice", b"X"));

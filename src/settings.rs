@@ -234,12 +234,12 @@ impl Settings {
         self.logs(EventType::ChallengeUnanswered)
     }
 
-    /// Whether what FreeSWITCH looks up in its directory has to be seen: for transports, for credentials
-    /// without a verdict, and because these answer challenges.
+    /// Whether what FreeSWITCH looks up in its directory has to be seen: for transports, for the
+    /// domain of an account, for credentials without a verdict, and because these answer challenges.
     pub fn watches_look_ups(&self) -> bool {
         let tells_transport = self.format != Format::Classic
             && (self.logs(EventType::RegisterAttempt) || self.logs(EventType::RegisterFailure));
-        tells_transport || self.watches_confirmations()
+        tells_transport || self.knows() || self.watches_confirmations()
     }
 
     /// Whether the events have to be seen that show that a SUBSCRIBE or a MESSAGE was accepted.

@@ -7,7 +7,7 @@ use crate::address;
 use crate::event_type::EventType;
 
 /// What a line can tell, in the order in which `dated` and `json` lines give it: first what an attacker can't
-/// shape. [`Field::Ip`] and [`Field::Success`] are read but not written as texts.
+/// shape. Those after [`Field::User`] are read but not written as texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in the lines")]
 pub enum Field {
@@ -27,11 +27,13 @@ pub enum Field {
     User,
     Ip,
     Success,
+    Action,
+    Domain,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 18;
 
     /// Those that lines can hold, in their order.
     pub const WRITTEN: [(Field, &'static str); 14] = [

@@ -115,10 +115,10 @@ proptest! {
 
     fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
         let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
-        let signal = acl_line::parse(&line).expect("a rejection").signal.expect("an address");
+        let signal = acl_line::parse(&line, false).expect("a rejection").signal.expect("an address");
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
-        if let Some(signal) = acl_line::parse(&rest).and_then(|rejection| rejection.signal) {
+        if let Some(signal) = acl_line::parse(&rest, false).and_then(|rejection| rejection.signal) {
             reader::check(&signal);
         }
     }

@@ -94,6 +94,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             transport: Some(b"udp"),
             user: b"1001",
             realm: b"x",
+            domain: b"",
             profile: b"internal",
             agent: b"",
         };

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
             thirty_wrong_guesses_and_the_right_one_are_thirty_lines,
             unconfirmed_credentials_are_failures_before_a_success,
             whom_freeswitch_has_accepted_is_not_accused_whatever_else_is_logged,
+            look_ups_that_a_stranger_shapes_are_nobodys_credentials,
+            the_realm_that_a_client_chooses_makes_no_address_more_known,
             credentials_without_an_event_answer_a_challenge,
             a_transport_is_told_where_a_look_up_proves_it_and_nowhere_else,
             look_ups_that_somebody_else_answers_first_are_told_of_in_status,
@@ -151,6 +153,52 @@ fn unconfirmed_credentials_are_failures_before_a_success() {
     switch.fire_event(&Event::register_attempt("1009", PHONE, "SUCCESS"));
     let lines = switch.wait_for_lines(6);
     assert!(lines[5].contains(" success_after_failures ip=10.0.0.7 known=no "), "{lines:?}");
+}
+
+/// As mod_verto asks with a client's `loginParams`, and sofia with the headers of an INVITE without credentials: what
+/// FreeSWITCH appends comes last, and tells no address.
+fn look_ups_that_a_stranger_shapes_are_nobodys_credentials() {
+    let switch = loaded("auth_unconfirmed,register_attempt,challenge_unanswered");
+    let forged = credentials("MESSAGE", "forged", "8.8.8.8", "tls");
+    let (domain, rest): (Vec<_>, Vec<_>) = forged.into_iter().partition(|(name, _)| *name == "domain");
+    for tail in
+        [&[("key", "id"), ("user", "1009")][..], &[("action", "jsonrpc-authenticate"), ("key", "id")], &[]]
+    {
+        let params: Vec<_> = rest.iter().chain(tail).chain(&domain).copied().collect();
+        assert_eq!(switch.look_up(&params), None);
+    }
+    let another: Vec<_> =
+        forged.iter().map(|&(name, value)| (name, if name == "action" { "x" } else { value })).collect();
+    assert_eq!(switch.look_up(&another), None);
+    assert_eq!(status(&switch)["look_ups"]["seen"], 0);
+    // Nor do they prove a transport.
+    let forged = credentials("REGISTER", "call", PHONE, "tls");
+    let params: Vec<_> = forged.iter().copied().chain([("domain", "switch.example")]).collect();
+    assert_eq!(switch.look_up(&params), None);
+    switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("call-id", "call"));
+    let lines = switch.wait_for_lines(1);
+    assert!(!lines[0].contains("transport="), "{lines:?}");
+}
+
+fn the_realm_that_a_client_chooses_makes_no_address_more_known() {
+    let switch = loaded("auth_unconfirmed,register_attempt");
+    for number in 0..20 {
+        let (ip, realm) = (format!("10.1.0.{number}"), format!("realm{number}"));
+        let mut look_up = credentials("REGISTER", "call", &ip, "udp");
+        for (name, value) in &mut look_up {
+            if *name == "sip_auth_realm" {
+                *value = &realm;
+            }
+        }
+        assert_eq!(switch.look_up(&look_up), None);
+        let login =
+            Event::register_attempt("1009", &ip, "SUCCESS").with("call-id", "call").with("realm", &realm);
+        switch.fire_event(&login.with("network-port", "5070"));
+    }
+    wait_until("the logins", || status(&switch)["signals"]["register_attempt"]["seen"] == 20);
+    assert_eq!(status(&switch)["known"]["addresses"], 8);
+    let known = switch.api("fail2ban known");
+    assert_eq!(known.matches("1009@switch.example").count(), 8, "{known}");
 }
 
 /// With nothing else to listen for, and nobody known.

@@ -158,8 +158,10 @@ pub fn credentials(method: &str) -> Event {
     let look_up = recorded.lines().find(|line| line.contains(&format!("\"{method}\""))).expect("a look-up");
     let look_up: serde_json::Map<String, serde_json::Value> = serde_json::from_str(look_up).expect("JSON");
     let text = |text: &str| CString::new(text).expect("no NUL");
-    let headers: Vec<_> =
+    let mut headers: Vec<_> =
         look_up.iter().map(|(name, value)| (text(name), text(value.as_str().unwrap_or_default()))).collect();
+    // The parser sorts names; FreeSWITCH has this one last.
+    headers.sort_by_key(|(name, _)| name.as_c_str() == c"ip");
     Event::hashed(&headers).expect("an event")
 }
 

@@ -12,7 +12,7 @@ use mod_fail2ban::signal::{Field, Signal, Texts};
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
     let event_type = EventType::ALL[usize::from(*first) % EventType::COUNT];
-    if let Some(signal) = acl_line::parse(rest).and_then(|rejection| rejection.signal) {
+    if let Some(signal) = acl_line::parse(rest, false).and_then(|rejection| rejection.signal) {
         reader::check(&signal);
     }
 

@@ -12,7 +12,14 @@ use crate::signal::{Field, Texts};
 use crate::sys;
 
 /// What sofia asks the directory about credentials. Neither the nonce nor the response is read.
+///
+/// Others let strangers shape what they ask: mod_verto passes a client's `loginParams` on, and sofia, where it looks
+/// for a caller without credentials, the headers of an INVITE, each under its own name. But FreeSWITCH appends `key`,
+/// `user`, `domain` and then `ip`, the last only where sofia's check of credentials asks (`sofia_reg_parse_auth`, the
+/// one of those that tells an address). So only parameters that end in `ip` are sofia's own, and there the sender
+/// shapes no name but such that begin with `X-`. (Read in the sources of FreeSWITCH 1.10.12 and 1.11.2.)
 static CREDENTIALS: Headers = Headers::new(&[
+    Header::new("action", Field::Action),
     Header::new("sip_profile", Field::Profile),
     Header::new("sip_user_agent", Field::Agent),
     Header::new("sip_auth_username", Field::AuthUser),
@@ -21,8 +28,11 @@ static CREDENTIALS: Headers = Headers::new(&[
     Header::new("sip_call_id", Field::CallId),
     Header::new("sip_auth_method", Field::Method),
     Header::new("client_port", Field::Port),
-    Header::new("ip", Field::Ip),
+    Header::new("domain", Field::Domain),
+    Header::new(LAST, Field::Ip),
 ]);
+
+const LAST: &str = "ip";
 
 /// Sees look-ups until it is dropped.
 pub struct DirectoryBinding {
@@ -76,9 +86,12 @@ unsafe extern "C" fn on_look_up(
     let target = unsafe { target.cast::<Target>().as_ref() };
     if let (Some(params), Some(target)) = (params, target) {
         boundary::guard("the look-up", (), || {
-            let mut texts: Texts<'_> = [None; Field::COUNT];
-            Event::from_params(params).texts(&CREDENTIALS, &mut texts);
-            upward::on_look_up(target, &texts);
+            let params = Event::from_params(params);
+            if params.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
+                let mut texts: Texts<'_> = [None; Field::COUNT];
+                params.texts(&CREDENTIALS, &mut texts);
+                upward::on_look_up(target, &texts);
+            }
         });
     }
     ptr::null_mut()

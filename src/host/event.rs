@@ -129,6 +129,14 @@ impl<'a> Event<'a> {
         false
     }
 
+    /// The name of the last header.
+    pub(super) fn last_name(&self) -> Option<&'a [u8]> {
+        // SAFETY: *delivery*; null or one of the event's headers.
+        let last = unsafe { self.raw.last_header.as_ref() }?;
+        // SAFETY: *delivery*; it is a C string or null.
+        unsafe { bytes(last.name) }
+    }
+
     /// The parameters of a look-up, which the host keeps in an event.
     pub(super) fn from_params(raw: &'a sys::switch_event_t) -> Event<'a> {
         Event { raw }

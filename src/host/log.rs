@@ -78,7 +78,8 @@ fn forget(target: &Arc<Target>) {
 }
 
 /// The source files whose warnings tell of requests that an ACL has turned away.
-const ACL_LOG_SOURCES: [&[u8]; 3] = [b"sofia_reg.c", b"sofia.c", b"mod_event_socket.c"];
+const ACL_LOG_SOURCES: [&[u8]; 3] = [b"sofia_reg.c", b"sofia.c", EVENT_SOCKET];
+const EVENT_SOCKET: &[u8] = b"mod_event_socket.c";
 
 unsafe extern "C" fn on_log(
     node: *const sys::switch_log_node_t,
@@ -96,7 +97,7 @@ unsafe extern "C" fn on_log(
         let line = unsafe { CStr::from_ptr(node.content) };
         boundary::guard("the log listener", (), || {
             if let Some(target) = TARGET.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                upward::on_log_line(target, line.to_bytes());
+                upward::on_log_line(target, line.to_bytes(), is_named(&node.file, EVENT_SOCKET));
             }
         });
     }

@@ -418,8 +418,9 @@ pub fn credentials<'a>(
     call_id: &'a str,
     ip: &'a str,
     transport: &'a str,
-) -> [(&'a str, &'a str); 9] {
+) -> [(&'a str, &'a str); 11] {
     [
+        ("action", "sip_auth"),
         ("sip_profile", "internal"),
         ("sip_user_agent", "friendly-scanner"),
         ("sip_auth_username", "1009"),
@@ -428,6 +429,7 @@ pub fn credentials<'a>(
         ("sip_call_id", call_id),
         ("sip_auth_method", method),
         ("client_port", "5070"),
+        ("domain", "switch.example"),
         ("ip", ip),
     ]
 }
