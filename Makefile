@@ -11,7 +11,7 @@ ifdef FREESWITCH_PREFIX
   # Of another FreeSWITCH on this machine nothing is asked.
   ASK := env PKG_CONFIG_PATH= PKG_CONFIG_LIBDIR='$(FREESWITCH_PREFIX)/lib/pkgconfig' pkg-config
   OTHER_MODULES := $(firstword $(wildcard $(FREESWITCH_PREFIX)/lib/freeswitch/mod $(FREESWITCH_PREFIX)/mod) $(FREESWITCH_PREFIX)/lib/freeswitch/mod)
-  OTHER_CONF    := $(firstword $(wildcard $(FREESWITCH_PREFIX)/etc/freeswitch $(FREESWITCH_PREFIX)/conf) $(FREESWITCH_PREFIX)/etc/freeswitch)
+  OTHER_CONF    := $(if $(filter /usr,$(FREESWITCH_PREFIX)),/etc/freeswitch,$(firstword $(wildcard $(FREESWITCH_PREFIX)/etc/freeswitch $(FREESWITCH_PREFIX)/conf) $(FREESWITCH_PREFIX)/etc/freeswitch))
 else
   ASK := $(if $(filter file,$(origin PREFIX)),pkg-config,false)
   OTHER_MODULES := $(PREFIX)/lib/freeswitch/mod

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::dispatch::CONFIRMATIONS;
 use crate::host::directory::DirectoryBinding;
 use crate::host::event::{CoreEvent, EventBinding, Topic};
-use crate::host::interface;
 use crate::host::log::LogBinding;
 use crate::module::Instance;
 use crate::settings::Settings;
@@ -47,7 +46,6 @@ impl Bindings {
         let Bindings { events, log, directory } = self;
         drop(events);
         drop(log);
-        interface::set_completion("del fail2ban");
         drop(directory);
     }
 

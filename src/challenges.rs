@@ -16,8 +16,8 @@ pub const MOST: usize = 8192;
 const MOST_ABANDONED: usize = 1024;
 /// Most answers that came before their challenge.
 const MOST_EARLY: usize = 1024;
-/// Most challenges of one call that are told at once, so that no handler waits long.
-const MOST_AT_ONCE: u32 = 256;
+/// Most challenges that are told in one step, so that no handler waits long.
+const MOST_AT_ONCE: u32 = 64;
 /// FreeSWITCH's events may come so late, in microseconds; a look-up is seen at once.
 const EARLY_BY: i64 = 10_000_000;
 
@@ -59,6 +59,8 @@ pub struct Challenges {
     /// there is room. Those that are watched are never dropped for it, so that a phone which answers is never
     /// taken for a scanner.
     pub untracked: u64,
+    /// Not all that was overdue could be told in this round of sweeping.
+    has_more: bool,
 }
 
 impl Default for Challenges {
@@ -69,6 +71,7 @@ impl Default for Challenges {
             early: Table::new(MOST_EARLY),
             hasher: RandomState::new(),
             untracked: 0,
+            has_more: false,
         }
     }
 }
@@ -144,11 +147,18 @@ impl Challenges {
         true
     }
 
-    /// Good credentials came for a call: they answer all of its challenges.
-    pub fn answer_all(&mut self, call_id: &[u8]) {
+    /// Good credentials came for a call: they answer all of its challenges by that profile at that address, and at
+    /// one other, since a NAT may have changed it. Not at more: who has one account does not clear a whole crowd that
+    /// shares a call-id.
+    pub fn answer_all(&mut self, call_id: &[u8], profile: Option<&[u8]>, ip: Option<IpAddr>) {
         let hash = self.hasher.hash_one(call_id);
-        while let Some(place) = self.calls.find(hash, |_| true) {
-            self.calls.remove(place);
+        let profile = profile.map(Kept::new);
+        let is_its = |there: &Pending| profile.is_none_or(|profile| there.profile == profile);
+        if let Some(here) = self.calls.find(hash, |there| ip == Some(there.ip) && is_its(there)) {
+            self.calls.remove(here);
+        }
+        if let Some(other) = self.calls.find(hash, is_its) {
+            self.calls.remove(other);
         }
     }
 
@@ -170,8 +180,8 @@ impl Challenges {
         most: usize,
         mut overdue: impl FnMut(Now, &Signal<'_>),
     ) -> Sweep {
-        let Challenges { calls, abandoned, hasher, .. } = self;
-        let mut has_more = false;
+        let Challenges { calls, abandoned, hasher, has_more, .. } = self;
+        let mut room = MOST_AT_ONCE;
         let sweep = calls.sweep(most, |_, pending| {
             if now.monotonic - pending.first.monotonic < timeout {
                 return false;
@@ -183,20 +193,22 @@ impl Challenges {
                 overdue_now -= 1;
                 pending.count -= 1;
             }
-            let told = overdue_now.min(MOST_AT_ONCE);
+            let told = overdue_now.min(room);
+            room -= told;
             for number in 1..=told {
                 let at = if is_last_overdue && number == overdue_now { pending.last } else { pending.first };
                 overdue(at, &pending.signal());
             }
             if told < overdue_now {
                 pending.count -= told;
-                has_more = true;
+                *has_more = true;
                 return false;
             }
             (pending.count, pending.first) = (1, pending.last);
             is_last_overdue
         });
-        if has_more { Sweep::More } else { sweep }
+        // In another round it goes on with those that had more.
+        if sweep == Sweep::Done && std::mem::take(has_more) { Sweep::More } else { sweep }
     }
 }
 
@@ -319,8 +331,20 @@ mod tests {
         answer(&mut challenges, 1, "c");
         assert_eq!(sweep(&mut challenges, 100).len(), 2);
         (0..3).for_each(|second| challenge(&mut challenges, second, 1, "c"));
-        challenges.answer_all(b"c");
+        challenges.answer_all(b"c", Some(b"internal"), Some(IpAddr::V4(1.into())));
+        assert_eq!(challenges.waiting(), 1, "another profile's");
+        challenges.answer_all(b"c", None, Some(IpAddr::V4(1.into())));
         assert!(sweep(&mut challenges, 100).is_empty());
+    }
+
+    #[test]
+    fn good_credentials_answer_for_one_machine_and_not_for_all_that_share_its_call_id() {
+        let mut challenges = Challenges::default();
+        (1..=4).for_each(|ip| challenge(&mut challenges, 0, ip, "crowd"));
+        challenges.answer_all(b"crowd", None, Some(IpAddr::V4(3.into())));
+        let left: Vec<_> = sweep(&mut challenges, 100).into_iter().map(|(_, ip)| ip).collect();
+        assert_eq!(left.len(), 2);
+        assert!(!left.contains(&IpAddr::V4(3.into())));
     }
 
     #[test]
@@ -342,8 +366,32 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(parts, [(256, 10), (256, 10), (256, 10), (232, 11)]);
+        assert_eq!(parts.iter().map(|(told, _)| told).sum::<u32>(), 1000);
+        assert!(parts.iter().all(|(told, _)| *told <= MOST_AT_ONCE));
+        assert_eq!(parts.last().map(|(_, last)| *last), Some(11));
         assert_eq!(challenges.waiting(), 0);
+    }
+
+    #[test]
+    fn floods_among_many_calls_are_told_in_one_sweep_and_no_step_is_long() {
+        let mut challenges = Challenges::default();
+        for call in 0..300 {
+            let count = if call % 100 == 7 { 500 } else { 1 };
+            (0..count).for_each(|_| challenge(&mut challenges, 10, call, &format!("call {call}")));
+        }
+        let (mut told, mut steps) = (0, 0);
+        loop {
+            let mut now = 0;
+            let sweep = challenges.sweep(at(50), TIMEOUT, 64, |_, _| now += 1);
+            assert!(now <= MOST_AT_ONCE);
+            told += now;
+            steps += 1;
+            if sweep == Sweep::Done {
+                break;
+            }
+        }
+        assert_eq!((told, challenges.waiting()), (3 * 500 + 297, 0));
+        assert!(steps < 500, "{steps}");
     }
 
     #[test]

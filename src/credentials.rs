@@ -177,26 +177,30 @@ impl Credentials {
         }
     }
 
-    /// A SUBSCRIBE of this call was accepted.
-    pub fn confirm_call(&mut self, call_id: &[u8]) {
-        self.confirm(self.hasher.hash_one(call_id));
+    /// A SUBSCRIBE of this call was accepted by a profile (another may ask for no credentials); gives its address.
+    pub fn confirm_call(&mut self, call_id: &[u8], profile: Option<&[u8]>) -> Option<IpAddr> {
+        self.confirm(self.hasher.hash_one(call_id), profile)
     }
 
-    /// A MESSAGE from this address and port was accepted.
-    pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
+    /// A MESSAGE from this address and port was accepted by a profile.
+    pub fn confirm_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>, profile: Option<&[u8]>) {
         self.accept_address(self.now(now), ip);
-        self.confirm(self.hasher.hash_one((ip, port)));
+        self.confirm(self.hasher.hash_one((ip, port)), profile);
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it.
-    fn confirm(&mut self, hash: u64) {
+    fn confirm(&mut self, hash: u64, profile: Option<&[u8]>) -> Option<IpAddr> {
         let mut last = None;
-        self.waiting.find_all(hash, |place, _| last = Some(place));
-        if let Some(there) = last.and_then(|place| self.waiting.remove(place))
-            && !there.user.is_cut()
-        {
+        self.waiting.find_all(hash, |place, there| {
+            if profile.is_none_or(|profile| there.profile == Kept::new(profile)) {
+                last = Some(place);
+            }
+        });
+        let there = last.and_then(|place| self.waiting.remove(place))?;
+        if !there.user.is_cut() {
             self.accept(there.place, there.ip, there.user.bytes());
         }
+        Some(there.ip)
     }
 
     /// FreeSWITCH has accepted this account's credentials from this address.
@@ -408,9 +412,9 @@ mod tests {
         credentials.insert(at(0), &LookUp { port: Some(b"5061"), ..look_up("MESSAGE", "-") }, false);
         credentials.insert(at(1), &look_up("SUBSCRIBE", "good"), false);
         credentials.insert(at(0), &look_up("PUBLISH", "nobody knows"), false);
-        credentials.confirm_call(b"good");
+        credentials.confirm_call(b"good", None);
         assert_eq!(unconfirmed(&mut credentials, 4), 0);
-        credentials.confirm_message(at(4), [10, 0, 0, 1].into(), Some(b"5060"));
+        credentials.confirm_message(at(4), [10, 0, 0, 1].into(), Some(b"5060"), Some(b"internal"));
         assert_eq!(unconfirmed(&mut credentials, 5), 2);
     }
 
@@ -433,9 +437,20 @@ mod tests {
         assert_eq!(unconfirmed(&mut credentials, 5), 1);
         // Where the first one was.
         credentials.insert(at(5), &look_up("SUBSCRIBE", "c"), false);
-        credentials.confirm_call(b"c");
+        credentials.confirm_call(b"c", None);
         assert_eq!(unconfirmed(&mut credentials, 6), 1);
         assert_eq!(unconfirmed(&mut credentials, 100), 0);
+    }
+
+    #[test]
+    fn another_profile_confirms_nothing() {
+        let mut credentials = Credentials::default();
+        credentials.insert(at(0), &look_up("SUBSCRIBE", "c"), false);
+        assert_eq!(credentials.confirm_call(b"c", Some(b"open")), None);
+        credentials.confirm_message(at(0), [10, 0, 0, 1].into(), Some(b"5060"), Some(b"open"));
+        assert_eq!(unconfirmed(&mut credentials, 5), 1);
+        credentials.insert(at(5), &look_up("SUBSCRIBE", "c"), false);
+        assert_eq!(credentials.confirm_call(b"c", Some(b"internal")), Some([10, 0, 0, 1].into()));
     }
 
     #[test]
@@ -445,7 +460,7 @@ mod tests {
             credentials.insert(at(0), &look_up("SUBSCRIBE", "c"), false);
         }
         credentials.insert(at(1), &look_up("SUBSCRIBE", "c"), false);
-        credentials.confirm_call(b"c");
+        credentials.confirm_call(b"c", None);
         assert_eq!(unconfirmed(&mut credentials, 5), 30);
         assert_eq!(unconfirmed(&mut credentials, 6), 0);
     }
@@ -455,7 +470,7 @@ mod tests {
         let mut credentials = Credentials::default();
         // As a phone does: it subscribes to its messages, and ends that when it is switched off.
         credentials.insert(at(0), &look_up("SUBSCRIBE", "messages"), false);
-        credentials.confirm_call(b"messages");
+        credentials.confirm_call(b"messages", None);
         credentials.insert(at(60), &look_up("SUBSCRIBE", "messages"), false);
         credentials.insert(at(60), &look_up("MESSAGE", "typing"), false);
         assert_eq!(unconfirmed(&mut credentials, 100), 0);
@@ -516,7 +531,7 @@ mod tests {
         assert!(credentials.may_have_answered(at(1), ip));
         assert!(!credentials.may_have_answered(at(1), [10, 0, 0, 2].into()));
         assert!(!credentials.may_have_answered(at(7200), ip), "too long ago");
-        credentials.confirm_message(at(7200), ip, None);
+        credentials.confirm_message(at(7200), ip, None, None);
         assert!(credentials.may_have_answered(at(7200), ip));
     }
 

@@ -18,17 +18,39 @@ use crate::module::{self, Instance};
 use crate::settings::Settings;
 use crate::signal::{Field, RawSignal, Signal, Texts, transport};
 
-/// What shows that a SUBSCRIBE was accepted, and where it tells the call: seen in FreeSWITCH 1.10.12.
+/// What shows that a SUBSCRIBE was accepted, and where it tells the call and the profile: seen in FreeSWITCH 1.10.12
+/// and 1.11.2.
 pub const CONFIRMATIONS: [(CoreEvent, &Headers); 4] = [
-    (CoreEvent::PresenceProbe, &Headers::new(&[Header::new("sub-call-id", Field::CallId)])),
-    (CoreEvent::MessageQuery, &Headers::new(&[Header::new("vm-sub-call-id", Field::CallId)])),
-    (CoreEvent::PhoneFeatureSubscribe, &Headers::new(&[Header::new("call-id", Field::CallId)])),
-    (CoreEvent::ConferenceDataQuery, &Headers::new(&[Header::new("call-id", Field::CallId)])),
+    (
+        CoreEvent::PresenceProbe,
+        &Headers::new(&[
+            Header::new("sub-call-id", Field::CallId),
+            Header::new("sip_profile", Field::Profile),
+        ]),
+    ),
+    (
+        CoreEvent::MessageQuery,
+        &Headers::new(&[
+            Header::new("vm-sub-call-id", Field::CallId),
+            Header::new("vm-sofia-profile", Field::Profile),
+        ]),
+    ),
+    (
+        CoreEvent::PhoneFeatureSubscribe,
+        &Headers::new(&[Header::new("call-id", Field::CallId), Header::new("profile_name", Field::Profile)]),
+    ),
+    (
+        CoreEvent::ConferenceDataQuery,
+        &Headers::new(&[Header::new("call-id", Field::CallId), Header::new("sofia-profile", Field::Profile)]),
+    ),
 ];
 
 /// What shows that a MESSAGE was accepted.
-static MESSAGE: Headers =
-    Headers::new(&[Header::new("from_sip_ip", Field::Ip), Header::new("from_sip_port", Field::Port)]);
+static MESSAGE: Headers = Headers::new(&[
+    Header::new("from_sip_ip", Field::Ip),
+    Header::new("from_sip_port", Field::Port),
+    Header::new("sip_profile", Field::Profile),
+]);
 
 static GATEWAY: Headers = Headers::new(&[
     Header::new("gateway", Field::AuthUser),
@@ -52,16 +74,17 @@ pub fn on_event(instance: &Instance, event: &Event<'_>) {
             let texts = read(event, &MESSAGE);
             if let Some((ip, _)) = texts[Field::Ip as usize].and_then(address::parse) {
                 instance.journal.with_memory(|now, memory| {
-                    memory.confirmed_message(now, ip, texts[Field::Port as usize])
+                    let (port, profile) = (texts[Field::Port as usize], texts[Field::Profile as usize]);
+                    memory.confirmed_message(now, ip, port, profile);
                 });
             }
         }
         Some(Kind::Core(confirmation)) => {
             let headers = CONFIRMATIONS.iter().find(|(event, _)| *event == confirmation);
-            if let Some(call_id) =
-                headers.and_then(|(_, headers)| read(event, headers)[Field::CallId as usize])
-            {
-                instance.journal.with_memory(|_, memory| memory.confirmed_call(call_id));
+            let texts = headers.map(|(_, headers)| read(event, headers)).unwrap_or_default();
+            if let Some(call_id) = texts[Field::CallId as usize] {
+                let profile = texts[Field::Profile as usize];
+                instance.journal.with_memory(|_, memory| memory.confirmed_call(call_id, profile));
             }
         }
         None => {}

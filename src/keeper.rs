@@ -12,8 +12,6 @@ use crate::module::lock;
 /// A reload that is asked for in the console is waited for this long; it goes on by itself. Not longer, since
 /// the console's command may run on a thread that the reload itself has to wait for (a Lua hook of an event).
 const RELOAD_ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// So soon after a reload the next one is FreeSWITCH's echo of it.
-const SAME_RELOAD: Duration = Duration::from_secs(2);
 /// Known addresses are saved this often, if any have changed.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -36,8 +34,10 @@ struct Requests {
     /// Since when one is under way.
     since: Option<Instant>,
     result: Option<Result<bool, String>>,
-    /// What was said of the last one that failed, and when.
-    said: Option<(Instant, String)>,
+    /// One has had FreeSWITCH read its files, which FreeSWITCH tells all its modules: another one will follow.
+    has_echo: bool,
+    /// The one under way is that other one. What is wrong has been said already.
+    is_echo: bool,
     next_save: Option<Instant>,
 }
 
@@ -110,7 +110,9 @@ impl Keeper {
                 // Whoever asks from now on is answered by another reload.
                 requests.ended = requests.asked - 1;
                 requests.since = Some(Instant::now());
-                return Work::Reload { reads_files: std::mem::take(&mut requests.reads_files) };
+                let reads_files = std::mem::take(&mut requests.reads_files);
+                requests.is_echo = !reads_files && std::mem::take(&mut requests.has_echo);
+                return Work::Reload { reads_files };
             }
             let now = Instant::now();
             let next_save = *requests.next_save.get_or_insert(now + SAVE_INTERVAL);
@@ -123,11 +125,17 @@ impl Keeper {
         }
     }
 
+    /// FreeSWITCH has read its files for the reload under way.
+    pub fn expect_echo(&self) {
+        lock(&self.requests).has_echo = true;
+    }
+
     /// A reload has ended.
     pub fn finish_reload(&self, result: Result<bool, String>) {
+        let is_echo = lock(&self.requests).is_echo;
         match &result {
             Ok(true) => say(Level::Notice, "mod_fail2ban: the changed settings are active"),
-            Err(why) if !self.is_stopping() && self.is_news(why) => {
+            Err(why) if !self.is_stopping() && !is_echo => {
                 say(Level::Error, &format!("mod_fail2ban keeps its settings: {why}"));
             }
             Ok(false) | Err(_) => {}
@@ -138,13 +146,5 @@ impl Keeper {
         requests.result = Some(result);
         drop(requests);
         self.finished.notify_all();
-    }
-
-    /// A reload that has FreeSWITCH read its files is followed by another: FreeSWITCH tells all its modules. What
-    /// has just been said of the one is not said of the other.
-    fn is_news(&self, why: &str) -> bool {
-        let now = Instant::now();
-        let before = lock(&self.requests).said.replace((now, why.to_owned()));
-        before.is_none_or(|(at, said)| said != why || now - at > SAME_RELOAD)
     }
 }

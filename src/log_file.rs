@@ -68,10 +68,16 @@ impl LogFile {
     pub fn write(&mut self, lines: &[u8], done: &mut usize, stop: &AtomicBool) -> io::Result<()> {
         const ATTEMPTS: usize = 2;
         for _ in 0..ATTEMPTS {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
             self.reopen_if_rotated(lines, done)?;
             let start = *done;
             if let Err(error) = self.write_rest(lines, done, stop) {
-                self.truncate_partial_line(lines, done);
+                // A later load may have gone on in the file: its lines are not to be cut.
+                if !stop.load(Ordering::Relaxed) {
+                    self.truncate_partial_line(lines, done);
+                }
                 return Err(error);
             }
             if !self.is_deleted(&self.file.metadata()?) {
@@ -325,6 +331,19 @@ mod tests {
         let (path, device, inode) = was;
         assert!(!torn.log.is(&(path.clone(), device + 1, inode)));
         assert!(!torn.log.is(&(path.join("other"), device, inode)));
+    }
+
+    #[test]
+    fn who_has_been_given_up_cuts_nobody_elses_line() {
+        static STOPS: AtomicBool = AtomicBool::new(true);
+        let mut torn = Torn::new();
+        let mut later = LogFile::open(&torn.log.path).unwrap();
+        later.write(b"a later load\n", &mut 0, &RUNS).unwrap();
+        assert!(torn.log.write(LINES, &mut torn.done, &STOPS).is_err());
+        assert!(torn.text("f.log").ends_with("a later load\n"), "{}", torn.text("f.log"));
+        torn.rename();
+        assert!(torn.log.write(LINES, &mut torn.done, &STOPS).is_err());
+        assert!(!torn.log.path.exists(), "nor does it make a new file");
     }
 
     #[test]

@@ -166,7 +166,9 @@ impl Memory {
         }
         if let (Some(challenges), Some(call_id)) = (&mut self.challenges, attempt.text(Field::CallId)) {
             match verdict {
-                Verdict::Accepted => challenges.answer_all(call_id),
+                Verdict::Accepted => {
+                    challenges.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
+                }
                 Verdict::Refused => challenges.answer(call_id, attempt.ip),
                 // Made up, or too late: FreeSWITCH asks again, and that is to be answered.
                 Verdict::Stale => {}
@@ -255,20 +257,19 @@ impl Memory {
         }
     }
 
-    /// A SUBSCRIBE of this call was accepted.
-    pub fn confirmed_call(&mut self, call_id: &[u8]) {
-        if let Some(credentials) = &mut self.credentials {
-            credentials.confirm_call(call_id);
-        }
+    /// A profile has accepted a SUBSCRIBE of this call.
+    pub fn confirmed_call(&mut self, call_id: &[u8], profile: Option<&[u8]>) {
+        let credentials = self.credentials.as_mut();
+        let ip = credentials.and_then(|credentials| credentials.confirm_call(call_id, profile));
         if let Some(challenges) = &mut self.challenges {
-            challenges.answer_all(call_id);
+            challenges.answer_all(call_id, profile, ip);
         }
     }
 
-    /// A MESSAGE from this address and port was accepted.
-    pub fn confirmed_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>) {
+    /// A profile has accepted a MESSAGE from this address and port.
+    pub fn confirmed_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>, profile: Option<&[u8]>) {
         if let Some(credentials) = &mut self.credentials {
-            credentials.confirm_message(now, ip, port);
+            credentials.confirm_message(now, ip, port, profile);
         }
     }
 

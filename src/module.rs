@@ -20,7 +20,7 @@
 //!    to bind and unbind), its log's bindings, its XML, its ACLs. So nothing that it delivers may wait for 1 or 2,
 //!    nor for a thread that binds.
 //! 4. The keeper's requests; the warnings; the threads; the journal's thread; the journal's settings; the journal's
-//!    state: each for an instant, and the last two in this order. `has_ended` takes the threads under 1.
+//!    state: each for an instant, and the last two in this order. `has_ended` takes the two with threads under 1.
 //!
 //! Who gets the lines of FreeSWITCH's log (`host::log`) is read around 4 while one is delivered.
 //!
@@ -39,7 +39,7 @@ use crate::event_type::EventType;
 use crate::host::configuration;
 use crate::host::log::{Level, say};
 use crate::host::thread::Thread;
-use crate::host::{boundary, clock, registrations};
+use crate::host::{boundary, clock, interface, registrations};
 use crate::journal::{Host, Journal};
 use crate::keeper::{Keeper, Work};
 use crate::known::Known;
@@ -112,7 +112,7 @@ pub fn load() -> Result<(), String> {
     }
     let result = Instance::start();
     if let Ok(instance) = &result {
-        instance.announce();
+        boundary::guard("telling what runs", (), || instance.announce());
     }
     let mut life = lock(&LIFE);
     match result {
@@ -181,6 +181,8 @@ impl Instance {
         let (settings, warnings) = read_settings().map_err(nothing_started)?;
         let host = Host { now: clock::now, local: clock::local, say };
         let logfile = settings.logfile.clone();
+        // At once: where the log can't be opened, a misspelt parameter may be why.
+        warnings.iter().for_each(|warning| say(Level::Warning, warning));
         let journal = Journal::start(settings, host)
             .map_err(|error| nothing_started(settings::cannot_open(&logfile, &error)))?;
         let instance = Arc::new(Instance {
@@ -188,12 +190,11 @@ impl Instance {
             keeper: Keeper::default(),
             loaded_at: Instant::now(),
             known_file: configuration::db_dir().join(known_file::NAME),
-            warnings: Mutex::default(),
+            warnings: Mutex::new(warnings),
             is_abandoned: AtomicBool::new(false),
             bindings: Mutex::new(Some(Bindings::default())),
             threads: Mutex::default(),
         });
-        instance.warn(warnings);
         let failed = Err("its start has failed".into());
         match boundary::guard("loading", failed, || instance.start_rest()) {
             Ok(()) => Ok(instance),
@@ -247,6 +248,8 @@ impl Instance {
     fn stop(self: &Arc<Instance>) -> Result<(), String> {
         let by = Instant::now() + SHUTDOWN_LIMIT;
         self.keeper.stop();
+        // Here, and not where it unbinds: that may come after a later load has given its own.
+        interface::set_completion("del fail2ban");
         // Unbinding waits for whatever FreeSWITCH delivers just now, in any module's handler.
         let unbinder = {
             let instance = Arc::clone(self);
@@ -332,6 +335,7 @@ impl Instance {
     fn reload(self: &Arc<Instance>, reads_files: bool) -> Result<bool, String> {
         if reads_files {
             configuration::reload()?;
+            self.keeper.expect_echo();
         }
         let (settings, warnings) = read_settings()?;
         if self.keeper.is_stopping() {

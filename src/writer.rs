@@ -171,7 +171,9 @@ impl Writer {
             let now = Instant::now();
             let next_look = self.next_look(&state);
             let is_filling = state.log.buffer.is_filling();
-            if now >= next_look && !is_stopping && !is_filling {
+            // Where the file takes no more than comes, the buffer is always filling.
+            let is_late = now >= next_look + SWEEP_INTERVAL;
+            if now >= next_look && !is_stopping && (!is_filling || is_late) {
                 return Work::Maintain;
             }
             let has_lines = !state.log.buffer.is_empty();
@@ -211,11 +213,15 @@ impl Writer {
     }
 
     fn open(&mut self, request: FileRequest) {
-        let next = match request {
-            FileRequest::Reopen => self.watched(|writer| writer.file.reopen()),
-            FileRequest::Next(file) => Ok(file),
-        };
-        let result = next.map(|next| self.file.switch_to(next, self.batch.bytes(), &mut self.done));
+        // Closing the old file may take long, too.
+        let result = self.watched(|writer| {
+            let next = match request {
+                FileRequest::Reopen => writer.file.reopen()?,
+                FileRequest::Next(file) => file,
+            };
+            writer.file.switch_to(next, writer.batch.bytes(), &mut writer.done);
+            Ok(())
+        });
         if result.is_ok() && self.batch.count() > 0 {
             // Whether lines can be written again, their write tells.
             self.note_file(&mut self.shared.state());
@@ -241,6 +247,9 @@ impl Writer {
         if !self.sweep() {
             // Once more, right after the next write.
             self.last_look = self.last_look.checked_sub(SWEEP_INTERVAL).unwrap_or(self.last_look);
+        }
+        if self.is_abandoned() {
+            return;
         }
         let result = self.watched(|writer| writer.file.reopen_if_rotated(&[], &mut 0));
         self.note_result(result);
@@ -312,9 +321,7 @@ impl Writer {
             let capacity = state.log.buffer.capacity();
             drop(state);
             let has_failed = result.is_err();
-            if !self.is_abandoned() {
-                self.note_result(result);
-            }
+            self.note_result(result);
             if !has_failed {
                 self.end_batch(capacity);
                 return true;
@@ -329,7 +336,8 @@ impl Writer {
             let wait = stop_by.map_or(retry, |by| by.min(retry)) - now;
             let mut state = shared.wait(state, Waits::No, wait);
             let request = FileRequest::take(&mut state.requests);
-            let announcements = std::mem::take(&mut state.log.announcements);
+            // Their room stays, so that no handler allocates.
+            let announcements: Vec<_> = state.log.announcements.drain(..).collect();
             drop(state);
             announcements.iter().for_each(|these| self.announce(these));
             if let Some(request) = request {
@@ -364,6 +372,9 @@ impl Writer {
 
     /// Keeps what came of writing for `status`, and tells the host's log when it changes: once for each outage.
     fn note_result(&mut self, result: io::Result<()>) {
+        if self.is_abandoned() {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let path = self.file.path().display();
         let error =
@@ -422,7 +433,7 @@ impl Writer {
         state.log.buffer.take(&mut self.batch);
         state.log.buffer.mark_dropped(&self.batch.count_types(0..self.batch.count()));
         let lost = std::mem::take(&mut state.log.buffer.unreported_drops);
-        let announcements = std::mem::take(&mut state.log.announcements);
+        let announcements: Vec<_> = state.log.announcements.drain(..).collect();
         drop(state);
         if self.is_abandoned() {
             return;

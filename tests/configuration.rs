@@ -243,10 +243,16 @@ fn a_bad_configuration_at_a_reload_leaves_the_old_settings_in_force() {
     // FreeSWITCH tells of the reload that was asked for here, and so there are two.
     let answer = switch.api("fail2ban reload");
     assert!(answer.starts_with("-ERR") && answer.contains("classic, dated or json"), "{answer}");
+    // Mended, and broken again in the same way.
+    switch.write_config(&configuration(""));
+    assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    switch.write_config(&configuration(r#"<param name="format" value="xml"/>"#));
+    wait_until("the third error", || switch.host_lines("ERR").len() >= before + 3);
     switch.unload().unwrap();
     let errors = switch.host_lines("ERR").split_off(before);
-    assert_eq!(errors.len(), 1, "once, and not for every echo: {errors:#?}");
-    assert!(errors[0].contains("format") && errors[0].contains("classic, dated or json"), "{errors:#?}");
+    assert_eq!(errors.len(), 3, "once for each, and not for its echo: {errors:#?}");
+    let tells = |error: &String| error.contains("format") && error.contains("classic, dated or json");
+    assert!(errors.iter().all(tells), "{errors:#?}");
 }
 
 fn the_shipped_settings_are_for_new_installations_and_load_without_a_word() {

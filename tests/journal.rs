@@ -112,7 +112,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             signal.ip = number.to_be_bytes().into();
             journal.looked_up(&look_up(signal.ip), false);
             record(&journal, signal, number % 7 == 0);
-            journal.with_memory(|_, memory| memory.confirmed_call(&[0x1b; 300]));
+            journal.with_memory(|_, memory| memory.confirmed_call(&[0x1b; 300], None));
         }
         assert_eq!(ALLOCATIONS.get() - before, 0, "{format:?}");
         stop(&journal);

@@ -113,11 +113,23 @@ fn each_success_confirms_the_credentials_that_it_is_about() {
     look_up_of(&switch, "user1", "SUBSCRIBE", "presence");
     switch.fire_event(&recorded("PRESENCE_PROBE").with("sub-call-id", "presence"));
     look_up_of(&switch, "user2", "SUBSCRIBE", "voicemail");
-    switch.fire(&[("Event-Name", "MESSAGE_QUERY"), ("VM-sub-call-id", "voicemail")]);
+    switch.fire(&[
+        ("Event-Name", "MESSAGE_QUERY"),
+        ("VM-sub-call-id", "voicemail"),
+        ("VM-Sofia-Profile", "internal"),
+    ]);
     look_up_of(&switch, "user3", "SUBSCRIBE", "features");
-    switch.fire(&[("Event-Name", "PHONE_FEATURE_SUBSCRIBE"), ("call-id", "features")]);
+    switch.fire(&[
+        ("Event-Name", "PHONE_FEATURE_SUBSCRIBE"),
+        ("call-id", "features"),
+        ("profile_name", "internal"),
+    ]);
     look_up_of(&switch, "user4", "SUBSCRIBE", "conference");
-    switch.fire(&[("Event-Name", "CONFERENCE_DATA_QUERY"), ("call-id", "conference")]);
+    switch.fire(&[
+        ("Event-Name", "CONFERENCE_DATA_QUERY"),
+        ("call-id", "conference"),
+        ("Sofia-Profile", "internal"),
+    ]);
     look_up_of(&switch, "user5", "MESSAGE", "message");
     switch.fire_event(&recorded("MESSAGE").with("from_sip_ip", PHONE).with("from_sip_port", "5070"));
     assert_eq!(status(&switch)["look_ups"]["unconfirmed_waiting"], 0, "a success has not confirmed");
@@ -127,6 +139,16 @@ fn each_success_confirms_the_credentials_that_it_is_about() {
     look_up_of(&switch, "user7", "MESSAGE", "presence");
     switch.fire_event(&recorded("PRESENCE_PROBE").with("sub-call-id", "presence"));
     switch.fire_event(&recorded("PRESENCE_PROBE"));
+    switch.fire_event(&recorded("PRESENCE_PROBE").with("sub-call-id", "wrong").with("sip_profile", "open"));
+    switch.fire(&[
+        ("Event-Name", "MESSAGE_QUERY"),
+        ("VM-sub-call-id", "wrong"),
+        ("VM-Sofia-Profile", "open"),
+    ]);
+    switch.fire(&[("Event-Name", "PHONE_FEATURE_SUBSCRIBE"), ("call-id", "wrong"), ("profile_name", "open")]);
+    switch.fire(&[("Event-Name", "CONFERENCE_DATA_QUERY"), ("call-id", "wrong"), ("Sofia-Profile", "open")]);
+    let message = recorded("MESSAGE").with("from_sip_ip", PHONE).with("from_sip_port", "5070");
+    switch.fire_event(&message.with("sip_profile", "open"));
     switch.fire_event(&recorded("MESSAGE_QUERY"));
     switch.fire_event(&recorded("MESSAGE").with("from_sip_ip", PHONE).with("from_sip_port", "5071"));
     switch.fire_event(&recorded("MESSAGE").with("from_sip_ip", "10.0.0.8").with("from_sip_port", "5070"));
