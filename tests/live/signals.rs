@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::net::TcpStream;
 
+use serde_json::json;
+
 use super::configuration::{EVENT_SOCKET, GUARDED_SIP, VERTO};
 use super::fail2ban::network::Family::{self, V4, V6};
 use super::sip::Caller;
@@ -20,6 +22,8 @@ pub fn add_to(suite: &mut Suite) {
         &[needs::free_switch, needs::network, needs::sipp],
         tests![
             failed_verto_logins_are_signals_and_good_ones_are_not,
+            a_verto_client_passes_nothing_off_as_sofias,
+            an_account_is_its_user_in_the_domain_where_freeswitch_looks_for_it,
             only_a_challenge_that_is_never_answered_is_logged,
             every_challenge_is_logged_where_one_asks_for_it,
             what_an_acl_turns_away_is_logged_with_its_true_address,
@@ -102,6 +106,41 @@ fn failed_verto_logins_are_signals_and_good_ones_are_not() {
         });
         assert_eq!(lines(&site, 4), expected.into_iter().flatten().collect::<Vec<_>>());
     }
+}
+
+/// Verto hands a client's `loginParams` on to the directory, under the client's own names.
+fn a_verto_client_passes_nothing_off_as_sofias() {
+    let site = Site::start(&params(&[
+        ("events", "verto_login_failure,register_failure,auth_unconfirmed"),
+        ("format", "dated"),
+        ("known-for", "1d"),
+    ]));
+    let attacker = &site.network.attacker;
+    for (number, method) in ["MESSAGE", "SUBSCRIBE", "REGISTER"].into_iter().enumerate() {
+        let forged = json!({
+            "action": "sip_auth", "sip_profile": "open0", "sip_user_agent": "x", "sip_auth_username": "bob",
+            "sip_auth_realm": "live.test", "sip_via_protocol": "tls", "sip_call_id": format!("call{number}"),
+            "sip_auth_method": method, "client_port": "5060", "user": "bob", "domain": "live.test", "ip": "8.8.8.8",
+        });
+        assert!(!verto::login_with(attacker, site.port(V4, VERTO), "nobody", "x", &forged));
+    }
+    let lines = site.wait_for_lines(3);
+    assert!(lines.iter().all(|line| line.contains(" verto_login_failure ")), "{lines:?}");
+    let status = site.status();
+    assert_eq!(
+        (&status["look_ups"]["seen"], &status["look_ups"]["unconfirmed_waiting"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+/// Not by the realm, which the client chooses: here it is the address that it has called.
+fn an_account_is_its_user_in_the_domain_where_freeswitch_looks_for_it() {
+    let site = Site::start(&params(&[("events", "register_failure"), ("known-for", "1d")]));
+    let attacker = &site.network.attacker;
+    Calls::one("register.xml", "1000", "secret").run(attacker, site.sip(V4));
+    let known = || site.cli("fail2ban known");
+    wait_until("the login", || known().contains(&site.attacker(V4).to_string()));
+    assert!(known().contains("  1000@live.test"), "{}", known());
 }
 
 fn only_a_challenge_that_is_never_answered_is_logged() {

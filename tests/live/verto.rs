@@ -4,24 +4,35 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fail2ban::network::Peer;
 
 /// Logs in over a WebSocket; whether it was let in.
 pub fn login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> bool {
+    login_with(from, server, user, password, &json!({}))
+}
+
+/// The same with `loginParams`, which Verto passes on to whoever looks the user up.
+pub fn login_with(from: &Peer, server: SocketAddr, user: &str, password: &str, params: &Value) -> bool {
     let stream = from.namespace.run(|| TcpStream::connect(server)).expect("Verto listens");
-    login_over(stream, server, user, password).expect("an answer")
+    login_over(stream, server, user, password, params).expect("an answer")
 }
 
 /// The same where a firewall may drop what is sent: `None` if no answer comes.
 pub fn try_login(from: &Peer, server: SocketAddr, user: &str, password: &str) -> Option<bool> {
     let connect = || TcpStream::connect_timeout(&server, Duration::from_secs(2));
     let stream = from.namespace.run(connect).ok()?;
-    login_over(stream, server, user, password).ok()
+    login_over(stream, server, user, password, &json!({})).ok()
 }
 
-fn login_over(mut stream: TcpStream, server: SocketAddr, user: &str, password: &str) -> io::Result<bool> {
+fn login_over(
+    mut stream: TcpStream,
+    server: SocketAddr,
+    user: &str,
+    password: &str,
+    params: &Value,
+) -> io::Result<bool> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -34,7 +45,7 @@ fn login_over(mut stream: TcpStream, server: SocketAddr, user: &str, password: &
     let id = "00000000-0000-4000-8000-000000000001";
     let login = json!({
         "jsonrpc": "2.0", "method": "login", "id": 1,
-        "params": { "login": user, "passwd": password, "sessid": id }
+        "params": { "login": user, "passwd": password, "sessid": id, "loginParams": params }
     });
     stream.write_all(&masked_text(login.to_string().as_bytes()))?;
     let answer = read_until(&mut stream, |text| text.contains("\"result\"") || text.contains("\"error\""))?;
