@@ -17,18 +17,12 @@ pub fn add_to(suite: &mut Suite) {
             it_loads_before_sofia_and_both_can_be_unloaded_and_loaded_in_any_order,
             verto_can_be_reloaded_while_its_logins_are_listened_to,
             loading_and_unloading_grows_neither_threads_nor_descriptors,
+            loading_and_unloading_takes_no_more_memory_than_a_module_that_does_nothing,
             the_code_is_gone_after_an_unload_and_a_newer_build_is_what_runs_next,
         ],
     );
     let needs = [needs::free_switch, needs::network, needs::c_module];
-    suite.add_in(
-        "loading",
-        &needs,
-        tests![
-            loading_and_unloading_takes_no_more_memory_than_the_c_module,
-            the_c_module_and_this_one_can_take_each_others_place,
-        ],
-    );
+    suite.add_in("loading", &needs, tests![the_c_module_and_this_one_can_take_each_others_place,]);
 }
 
 /// A failed registration gives its line, and no other comes.
@@ -91,9 +85,7 @@ fn verto_can_be_reloaded_while_its_logins_are_listened_to() {
 }
 
 /// Loads and unloads often; how threads, descriptors and memory (KiB) have grown since the tenth.
-fn growth(module: &Path) -> [isize; 3] {
-    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    let site = Site::without_module(module, Some(&configuration("")));
+fn growth(site: &Site, cycles: usize) -> [isize; 3] {
     let figures = || site.figures().map(usize::cast_signed);
     let mut before = figures();
     for number in 0..cycles {
@@ -105,22 +97,27 @@ fn growth(module: &Path) -> [isize; 3] {
         assert_ok(&site.cli("unload mod_fail2ban"));
     }
     let after = figures();
-    assert_ok(&site.cli("load mod_fail2ban"));
-    assert_it_listens(&site, "still");
     std::array::from_fn(|at| after[at] - before[at])
 }
 
 /// As often as `CYCLES` says.
 fn loading_and_unloading_grows_neither_threads_nor_descriptors() {
-    let [threads, descriptors, _] = growth(&support::module_path());
+    let cycles = std::env::var("CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let site = Site::without_module(&support::module_path(), Some(&configuration("")));
+    let [threads, descriptors, _] = growth(&site, cycles);
+    assert_ok(&site.cli("load mod_fail2ban"));
+    assert_it_listens(&site, "still");
     assert!(threads <= 0 && descriptors <= 0, "{threads} threads and {descriptors} descriptors more");
 }
 
-fn loading_and_unloading_takes_no_more_memory_than_the_c_module() {
-    let ([_, _, memory], [_, _, c_memory]) =
-        (growth(&support::module_path()), growth(&needs::c_module_path()));
-    // Memory is counted in pages, and FreeSWITCH's own threads take some meanwhile.
-    assert!(memory <= c_memory + 1024, "{memory} KiB more, the C module {c_memory}");
+fn loading_and_unloading_takes_no_more_memory_than_a_module_that_does_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nothing = support::c_module("empty.c", folder.path(), "nothing");
+    let of = |module: &Path| growth(&Site::without_module(module, Some(&configuration(""))), 400)[2];
+    let (memory, least) = (of(&support::module_path()), of(&nothing));
+    // What FreeSWITCH leaves behind comes in lumps, some runs have half as many again; and the first cycles of ours
+    // make some pages resident once. 400 cycles that leave 13 KiB each would be seen.
+    assert!(memory <= least + least / 2 + 2048, "{memory} KiB more, a module that does nothing {least}");
 }
 
 /// What an operator may do before he unloads, on FreeSWITCH's own threads.

@@ -502,6 +502,11 @@ pub fn install(from: &Path, to: &Path) {
 /// Compiles `tests/support/probe.c`, a module that is not the one under test and answers `fail2ban` with this
 /// name, and gives its path.
 pub fn probe(folder: &Path, name: &str) -> PathBuf {
+    c_module("probe.c", folder, name)
+}
+
+/// Compiles the module of a C file beside this one.
+pub fn c_module(source: &str, folder: &Path, name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let module = folder.join(format!("{name}-mod_fail2ban.so"));
     let output = std::process::Command::new("gcc")
@@ -510,7 +515,7 @@ pub fn probe(folder: &Path, name: &str) -> PathBuf {
         .arg(format!("-DNAME=\"{name}\""))
         .arg("-I")
         .arg(root.join("freeswitch-headers"))
-        .arg(root.join("tests/support/probe.c"))
+        .arg(root.join("tests/support").join(source))
         .output()
         .expect("gcc runs: `make test` installs it");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
