@@ -5,8 +5,10 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
+use super::agent::{Agent, Answer, Request};
 use super::configuration::{EVENT_SOCKET, GUARDED_SIP, VERTO};
 use super::fail2ban::network::Family::{self, V4, V6};
+use super::fail2ban::network::Transport;
 use super::sip::Caller;
 use super::sipp::Calls;
 use super::site::Site;
@@ -133,11 +135,15 @@ fn a_verto_client_passes_nothing_off_as_sofias() {
     );
 }
 
-/// Not by the realm, which the client chooses: here it is the address that it has called.
+/// Not in the realm, which the client chooses: FreeSWITCH challenges with the domain of its From.
 fn an_account_is_its_user_in_the_domain_where_freeswitch_looks_for_it() {
     let site = Site::start(&params(&[("events", "register_failure"), ("known-for", "1d")]));
     let attacker = &site.network.attacker;
-    Calls::one("register.xml", "1000", "secret").run(attacker, site.sip(V4));
+    let (from, server) = (attacker.address(V4), site.sip(V4));
+    let mut client = Agent::new(&attacker.namespace, from, Transport::Udp, server, "chosen.example");
+    let answer = Answer::Password("secret");
+    let login = Request { user: b"1000", headers: "Expires: 300\r\n", answer, ..Request::default() };
+    assert_eq!(client.send(&login).last(), Some(&200));
     let known = || site.cli("fail2ban known");
     wait_until("the login", || known().contains(&site.attacker(V4).to_string()));
     assert!(known().contains("  1000@live.test"), "{}", known());
