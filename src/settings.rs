@@ -386,6 +386,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_bound_and_read_is_what_the_settings_need() {
+        let attempt = "sofia::register_attempt";
+        // Format, events, known-for; whether look-ups are watched, all headers read, the host's log read, and
+        // attempts bound.
+        for (format, events, known_for, expected) in [
+            ("classic", "register_failure", "0", [false, false, false, false]),
+            ("classic", "register_attempt", "0", [false, false, false, true]),
+            ("dated", "register_attempt", "0", [true, true, false, true]),
+            ("dated", "register_failure", "0", [true, true, false, true]),
+            ("json", "challenge", "0", [false, true, false, false]),
+            ("dated", "acl_reject", "0", [false, true, true, false]),
+            ("classic", "acl_reject", "0", [false, false, true, false]),
+            ("classic", "auth_unconfirmed", "0", [true, true, false, true]),
+            ("classic", "challenge_unanswered", "0", [true, true, false, true]),
+            ("classic", "success_after_failures", "0", [false, true, false, true]),
+            ("classic", "wrong_call_state", "1d", [true, true, false, true]),
+        ] {
+            let (settings, _) = parse(&format!(
+                "<param name=\"format\" value=\"{format}\"/><param name=\"events\" value=\"{events}\"/>\
+                 <param name=\"known-for\" value=\"{known_for}\"/>"
+            ))
+            .unwrap();
+            let found = [
+                settings.watches_look_ups(),
+                settings.needs_all_headers(),
+                settings.reads_host_log(),
+                settings.subclasses().contains(&attempt),
+            ];
+            assert_eq!(found, expected, "{format} {events} {known_for}");
+            assert_eq!(settings.event_names(), [events]);
+        }
+        assert_eq!(Settings::defaults(Path::new("/")).buffer_size, 8 << 20);
+    }
+
+    #[test]
     fn an_empty_configuration_gives_the_c_modules_settings() {
         let (settings, warnings) = parse("").unwrap();
         assert_eq!(settings, Settings::defaults(Path::new("/var/log/freeswitch")));
