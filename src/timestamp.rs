@@ -109,6 +109,8 @@ mod tests {
         let west =
             |_| LocalTime { year: 2026, month: 1, day: 2, hour: 3, minute: 4, second: 5, offset: -12_600 };
         assert_eq!(&Stamper::new(west).stamp(7), b"2026-01-02T03:04:05.000007-0330");
+        let utc = |_| LocalTime { year: 2026, month: 1, day: 2, hour: 3, minute: 4, second: 5, offset: 0 };
+        assert_eq!(Stamper::new(utc).text(7), "2026-01-02T03:04:05.000007+0000");
     }
 
     #[test]
