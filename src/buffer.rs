@@ -218,6 +218,7 @@ mod tests {
         assert_eq!(buffer.waiting_bytes(), 80);
         let counters = buffer.counters[EventType::RegisterFailure as usize];
         assert_eq!((counters.seen, counters.waiting(), counters.dropped), (5, 2, 3));
+        assert_eq!(buffer.unreported_drops[EventType::RegisterFailure as usize], 3);
         let mut lines = Batch::with_capacity(100).unwrap();
         buffer.take(&mut lines);
         assert_eq!(lines.bytes(), [b'a'; 80]);
