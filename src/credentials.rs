@@ -549,17 +549,44 @@ mod tests {
     #[test]
     fn a_failure_has_the_transport_of_its_attempt_and_no_other() {
         let mut credentials = Credentials::default();
-        credentials.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
-        assert_eq!(credentials.transport_of_failure(at(0), &failure()), Some(&b"tcp"[..]));
-        assert_eq!(credentials.transport_of_failure(at(0), &failure()), None);
+        credentials.expect_failure(at(1000), &attempt("a"), Some(b"tcp"));
+        assert_eq!(credentials.transport_of_failure(at(1000), &failure()), Some(&b"tcp"[..]));
+        assert_eq!(credentials.transport_of_failure(at(1000), &failure()), None);
         // A forged attempt without a look-up, in the name of someone on TCP, proves nothing.
-        credentials.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
-        credentials.expect_failure(at(0), &attempt("forged"), None);
-        assert_eq!(credentials.transport_of_failure(at(0), &failure()), None);
-        credentials.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
+        credentials.expect_failure(at(1000), &attempt("a"), Some(b"tcp"));
+        credentials.expect_failure(at(1000), &attempt("forged"), None);
+        assert_eq!(credentials.transport_of_failure(at(1000), &failure()), None);
+        credentials.expect_failure(at(1000), &attempt("a"), Some(b"tcp"));
         let mut another = failure();
         another.set(Field::ToUser, Some(b"1002"));
-        assert_eq!(credentials.transport_of_failure(at(0), &another), None);
-        assert_eq!(credentials.transport_of_failure(at(60), &failure()), None, "too long ago");
+        assert_eq!(credentials.transport_of_failure(at(1000), &another), None);
+        assert_eq!(credentials.transport_of_failure(at(1060), &failure()), None, "too long ago");
+    }
+
+    #[test]
+    fn a_look_up_is_read_where_it_is_for_credentials_and_tells_all_that_it_must() {
+        let mut texts = [None; Field::COUNT];
+        for (field, text) in [
+            (Field::Action, "sip_auth"),
+            (Field::Ip, "10.0.0.1"),
+            (Field::Method, "SUBSCRIBE"),
+            (Field::CallId, "c"),
+            (Field::Port, "5060"),
+            (Field::Domain, "y"),
+        ] {
+            texts[field as usize] = Some(text.as_bytes());
+        }
+        let look_up = LookUp::from_texts(&texts).unwrap();
+        assert_eq!(
+            (look_up.call_id, look_up.port, look_up.domain),
+            (&b"c"[..], Some(&b"5060"[..]), &b"y"[..])
+        );
+        for field in [Field::Action, Field::Ip, Field::Method, Field::CallId] {
+            let mut less = texts;
+            less[field as usize] = None;
+            assert!(LookUp::from_texts(&less).is_none(), "{field:?}");
+        }
+        texts[Field::Action as usize] = Some(b"jsonrpc-authenticate");
+        assert!(LookUp::from_texts(&texts).is_none());
     }
 }

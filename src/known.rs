@@ -338,6 +338,8 @@ mod tests {
         assert!(!known.take_changed());
         learn(&mut known, 100, 1, "1001@x");
         assert!(known.take_changed() && !known.take_changed());
+        known.set_changed();
+        assert!(known.take_changed());
         while known.sweep(at(200), 100) == Sweep::More {}
         assert!(known.contains(at(100), ip(1)) && !known.contains(at(100), ip(2)));
         assert!(known.contains(at(100 + 86_399), ip(1)));
