@@ -190,9 +190,10 @@ impl Credentials {
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it.
     fn confirm(&mut self, hash: u64, profile: Option<&[u8]>) -> Option<IpAddr> {
+        let profile = profile.map(Kept::new);
         let mut last = None;
         self.waiting.find_all(hash, |place, there| {
-            if profile.is_none_or(|profile| there.profile == Kept::new(profile)) {
+            if profile.is_none_or(|profile| there.profile == profile) {
                 last = Some(place);
             }
         });

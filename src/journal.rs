@@ -486,6 +486,11 @@ impl Log {
         self.buffer.push(event_type, |out| line::write(out, settings.format, &stamp, signal, known));
     }
 
+    /// All that is to be announced. The room stays, so that no handler allocates.
+    pub fn take_announcements(&mut self) -> Vec<Announcement> {
+        self.announcements.drain(..).collect()
+    }
+
     fn has_something(&self) -> bool {
         !self.buffer.is_empty() || !self.announcements.is_empty()
     }

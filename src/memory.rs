@@ -191,7 +191,7 @@ impl Memory {
             success.set(Field::User, Some(login.account().0));
             follow.line(now, &success, known);
             let (user, realm) = login.account();
-            let account = if realm.is_empty() { joined(&[user]) } else { joined(&[user, b"@", realm]) };
+            let account = user_in(user, realm);
             follow.announce(Announcement::SuccessAfterFailures { ip: login.ip, account, failures });
         }
         if let Some(known) = &mut self.known {
@@ -343,11 +343,13 @@ fn account_of(login: &Signal<'_>, domain: Option<&[u8]>) -> Account {
     let domain = domain.filter(|domain| !domain.is_empty()).unwrap_or(realm);
     if login.event_type == EventType::VertoLoginFailure {
         joined(&[user.split(|&byte| byte == b'@').next().unwrap_or(user)])
-    } else if domain.is_empty() {
-        joined(&[user])
     } else {
-        joined(&[user, b"@", domain])
+        user_in(user, domain)
     }
+}
+
+fn user_in(user: &[u8], domain: &[u8]) -> Account {
+    if domain.is_empty() { joined(&[user]) } else { joined(&[user, b"@", domain]) }
 }
 
 /// The account of a registration that FreeSWITCH had when the module was loaded.

@@ -145,7 +145,7 @@ impl Writer {
                 }
                 Work::Open(request) => self.open(request),
                 Work::Maintain => self.maintain(),
-                Work::Announce(announcements) => announcements.iter().for_each(|these| self.announce(these)),
+                Work::Announce(announcements) => self.announce(&announcements),
                 Work::Report(losses) => self.report_losses(&losses),
                 Work::SayStop => drop(self.notice(Notice::Stopped)),
                 Work::End => return,
@@ -165,7 +165,7 @@ impl Writer {
                 return Work::Open(request);
             }
             if !state.log.announcements.is_empty() {
-                return Work::Announce(state.log.announcements.drain(..).collect());
+                return Work::Announce(state.log.take_announcements());
             }
             let is_stopping = state.requests.stop_by.is_some();
             let now = Instant::now();
@@ -290,33 +290,35 @@ impl Writer {
         self.shared.state().log.notice(&settings, now, notice)
     }
 
-    fn announce(&self, announcement: &Announcement) {
-        let words = match announcement {
-            Announcement::SuccessAfterFailures { ip, account, failures } => format!(
-                "fail2ban: {ip} has logged in as {} after {failures} or more failures within an hour: a guessed \
-                 password, or someone who found the right one",
-                account.readable()
-            ),
-            Announcement::KnownAddressFails { ip, account, failures, users } => format!(
-                "fail2ban: {ip}, known by {}, has {failures} failures for {} users within an hour: a stolen \
-                 account, or someone who sends them in its name",
-                account.readable(),
-                users.words()
-            ),
-        };
-        (self.shared.host.say)(Level::Warning, &words);
+    fn announce(&self, announcements: &[Announcement]) {
+        for announcement in announcements {
+            let words = match announcement {
+                Announcement::SuccessAfterFailures { ip, account, failures } => format!(
+                    "fail2ban: {ip} has logged in as {} after {failures} or more failures within an hour: a guessed \
+                     password, or someone who found the right one",
+                    account.readable()
+                ),
+                Announcement::KnownAddressFails { ip, account, failures, users } => format!(
+                    "fail2ban: {ip}, known by {}, has {failures} failures for {} users within an hour: a stolen \
+                     account, or someone who sends them in its name",
+                    account.readable(),
+                    users.words()
+                ),
+            };
+            (self.shared.host.say)(Level::Warning, &words);
+        }
     }
 
     /// Writes the batch, however often it has to try; `false` if the time to stop has come before.
     fn write_batch(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         loop {
-            shared.state().writer.busy_since = Some(Instant::now());
-            let result = self.file.write(self.batch.bytes(), &mut self.done, &shared.is_abandoned);
+            let result = self.watched(|writer| {
+                writer.file.write(writer.batch.bytes(), &mut writer.done, &shared.is_abandoned)
+            });
             self.last_write = Instant::now();
             let written = self.count_written();
             let mut state = shared.state();
-            state.writer.busy_since = None;
             state.log.buffer.mark_written(&written, self.batch.bytes().len() - self.done);
             let capacity = state.log.buffer.capacity();
             drop(state);
@@ -336,10 +338,9 @@ impl Writer {
             let wait = stop_by.map_or(retry, |by| by.min(retry)) - now;
             let mut state = shared.wait(state, Waits::No, wait);
             let request = FileRequest::take(&mut state.requests);
-            // Their room stays, so that no handler allocates.
-            let announcements: Vec<_> = state.log.announcements.drain(..).collect();
+            let announcements = state.log.take_announcements();
             drop(state);
-            announcements.iter().for_each(|these| self.announce(these));
+            self.announce(&announcements);
             if let Some(request) = request {
                 self.open(request);
             }
@@ -433,12 +434,12 @@ impl Writer {
         state.log.buffer.take(&mut self.batch);
         state.log.buffer.mark_dropped(&self.batch.count_types(0..self.batch.count()));
         let lost = std::mem::take(&mut state.log.buffer.unreported_drops);
-        let announcements: Vec<_> = state.log.announcements.drain(..).collect();
+        let announcements = state.log.take_announcements();
         drop(state);
         if self.is_abandoned() {
             return;
         }
-        announcements.iter().for_each(|these| self.announce(these));
+        self.announce(&announcements);
         if line::total(&lost) > 0 {
             self.say_losses(&lost, "are lost");
         }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <switch.h>
 
+#include "provide.h"
+
 static const char *completions[] = {"status", "status json", "known", "forget", "report",
 									"metrics", "reload", "reopen", "test", "help"};
 
@@ -24,19 +26,9 @@ static void application(switch_core_session_t *session, const char *data)
 
 static switch_status_t load(switch_loadable_module_interface_t **interface, switch_memory_pool_t *pool)
 {
-	switch_api_interface_t *api;
-	switch_application_interface_t *app;
 	unsigned number;
 	char line[80];
-	if (!(*interface = switch_loadable_module_create_module_interface(pool, "mod_fail2ban")) ||
-		!(api = switch_loadable_module_create_interface(*interface, SWITCH_API_INTERFACE)) ||
-		!(app = switch_loadable_module_create_interface(*interface, SWITCH_APPLICATION_INTERFACE))) {
-		return SWITCH_STATUS_TERM;
-	}
-	api->interface_name = "fail2ban";
-	api->function = command;
-	app->interface_name = "fail2ban_report";
-	app->application_function = application;
+	if (!provide(interface, pool, command, application)) return SWITCH_STATUS_TERM;
 	for (number = 0; number < sizeof(completions) / sizeof(*completions); number++) {
 		snprintf(line, sizeof(line), "add fail2ban %s", completions[number]);
 		switch_console_set_complete(line);

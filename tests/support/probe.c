@@ -6,6 +6,8 @@
 #include <string.h>
 #include <switch.h>
 
+#include "provide.h"
+
 #ifndef NAME
 #define NAME "probe"
 #endif
@@ -124,17 +126,7 @@ static switch_status_t undo(void)
 
 static switch_status_t load(switch_loadable_module_interface_t **interface, switch_memory_pool_t *pool)
 {
-	switch_api_interface_t *api;
-	switch_application_interface_t *app;
-	if (!(*interface = switch_loadable_module_create_module_interface(pool, "mod_fail2ban")) ||
-		!(api = switch_loadable_module_create_interface(*interface, SWITCH_API_INTERFACE)) ||
-		!(app = switch_loadable_module_create_interface(*interface, SWITCH_APPLICATION_INTERFACE))) {
-		return SWITCH_STATUS_TERM;
-	}
-	api->interface_name = "fail2ban";
-	api->function = command;
-	app->interface_name = "fail2ban_report";
-	app->application_function = application;
+	if (!provide(interface, pool, command, application)) return SWITCH_STATUS_TERM;
 	if (switch_event_bind_removable("probe", SWITCH_EVENT_CUSTOM, NULL, on_event, "the first", &custom) ||
 		switch_event_bind_removable("probe", SWITCH_EVENT_MESSAGE, NULL, on_event, "the second", &message) ||
 		switch_log_bind_logger(on_log_line, SWITCH_LOG_WARNING, SWITCH_FALSE)) {
