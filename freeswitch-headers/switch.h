@@ -245,6 +245,8 @@ struct switch_xml {
 switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, switch_event_t *params);
 char *switch_xml_toxml_ex(switch_xml_t xml, switch_bool_t prn_header, switch_bool_t use_utf8_encoding);
 void switch_xml_free(switch_xml_t xml);
+switch_status_t switch_xml_locate_user_merged(const char *key, const char *user_name, const char *domain_name,
+											  const char *ip, switch_xml_t *user, switch_event_t *params);
 switch_status_t switch_xml_reload(const char **err);
 
 /* Sections of the host's XML in which a search function is asked first. */
@@ -259,35 +261,7 @@ switch_status_t switch_xml_unbind_search_function(switch_xml_binding_t **binding
 
 /* ---- calls ---- */
 
-typedef struct switch_caller_profile {
-	const char *username;
-	const char *dialplan;
-	const char *caller_id_name;
-	const char *caller_id_number;
-	const char *orig_caller_id_name;
-	const char *orig_caller_id_number;
-	const char *callee_id_name;
-	const char *callee_id_number;
-	uint8_t caller_ton;
-	uint8_t caller_numplan;
-	const char *network_addr;
-	const char *ani;
-	uint8_t ani_ton;
-	uint8_t ani_numplan;
-	const char *aniii;
-	const char *rdnis;
-	uint8_t rdnis_ton;
-	uint8_t rdnis_numplan;
-	char *destination_number;
-	uint8_t destination_number_ton;
-	uint8_t destination_number_numplan;
-	const char *source;
-	char *chan_name;
-	void *rest_not_used_here[18];
-} switch_caller_profile_t;
-
 switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
-switch_caller_profile_t *switch_channel_get_caller_profile(switch_channel_t *channel);
 const char *switch_channel_get_variable_dup(switch_channel_t *channel, const char *name, switch_bool_t dup, int index);
 
 /* ---- the core's database ---- */
@@ -312,6 +286,8 @@ typedef struct switch_directories {
 } switch_directories;
 
 extern switch_directories SWITCH_GLOBAL_dirs;
+
+switch_bool_t switch_core_ready(void);
 
 switch_bool_t switch_check_network_list_ip_token(const char *ip_str, const char *list_name, const char **token);
 

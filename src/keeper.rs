@@ -1,150 +1,277 @@
 //! The keeper: a thread that does what may take FreeSWITCH or a disk long, so that neither the writer nor any of
-//! FreeSWITCH's threads waits for it. It reads the settings again and saves known addresses.
+//! FreeSWITCH's threads waits for it. It reads the settings, asks the directory, and saves what is known.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::host::log::{Level, say};
-use crate::module::lock;
+use crate::bindings::Bindings;
+use crate::event::address;
+use crate::event::event_type::EventType;
+use crate::host::say::{Level, say};
+use crate::host::{boundary, clock, completion, configuration, registrations, state, user};
+use crate::memory::Memory;
+use crate::memory::known::{Account, Known};
+use crate::memory::state_file::{self, Record};
+use crate::requests::Work;
+use crate::settings::Settings;
+use crate::settings::other_files::{self, SofiaAcls};
+use crate::settings::xml::{FILE, has_password};
+use crate::target::Target;
+use crate::time::Now;
 
-/// A reload that is asked for in the console is waited for this long; it goes on by itself. Not longer, since
-/// the console's command may run on a thread that the reload itself has to wait for (a Lua hook of an event).
-const RELOAD_ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Known addresses are saved this often, if any have changed.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What the keeper is asked for, and what came of it.
-#[derive(Default)]
+/// What the keeper works on.
 pub struct Keeper {
-    requests: Mutex<Requests>,
-    wake: Condvar,
-    finished: Condvar,
-    is_stopping: AtomicBool,
+    target: Arc<Target>,
+    bindings: Arc<Bindings>,
+    state_file: PathBuf,
+    completions: &'static [&'static str],
+    /// FreeSWITCH had started when the module was loaded.
+    had_started: bool,
+    /// What was last said about the settings in the file: said again only when it changes.
+    said: Mutex<Said>,
 }
 
 #[derive(Default)]
-struct Requests {
-    /// Reloads that were asked for, and of these, those that have ended.
-    asked: u64,
-    ended: u64,
-    /// The next one has FreeSWITCH read its files first.
-    reads_files: bool,
-    /// Since when one is under way.
-    since: Option<Instant>,
-    result: Option<Result<bool, String>>,
-    /// One has had FreeSWITCH read its files, which FreeSWITCH tells all its modules: another one will follow.
-    has_echo: bool,
-    /// The one under way is that other one. What is wrong has been said already.
-    is_echo: bool,
-    next_save: Option<Instant>,
-}
-
-/// What the keeper's thread is to do next.
-pub enum Work {
-    /// Read the settings again.
-    Reload {
-        /// Have FreeSWITCH read its files first.
-        reads_files: bool,
-    },
-    /// Save the known addresses.
-    Save,
-    /// End, after saving them once more.
-    End,
+struct Said {
+    warnings: Vec<String>,
+    error: Option<String>,
 }
 
 impl Keeper {
-    /// Has the settings read again soon: for threads that must not wait.
-    pub fn request_reload(&self) {
-        lock(&self.requests).asked += 1;
-        self.wake.notify_all();
+    /// For the module that is being loaded. `warnings` have been said already.
+    pub fn new(
+        target: Arc<Target>,
+        bindings: Arc<Bindings>,
+        completions: &'static [&'static str],
+        warnings: Vec<String>,
+        had_started: bool,
+    ) -> Keeper {
+        let state_file = configuration::db_dir().join(state_file::NAME);
+        let said = Mutex::new(Said { warnings, error: None });
+        Keeper { target, bindings, state_file, completions, had_started, said }
     }
 
-    /// Has FreeSWITCH read its files and then the settings, and waits for the outcome; `None` if that takes
-    /// longer than it may: it goes on then.
-    pub fn reload(&self) -> Option<Result<bool, String>> {
-        let by = Instant::now() + RELOAD_ANSWER_LIMIT;
-        let mut requests = lock(&self.requests);
-        requests.asked += 1;
-        requests.reads_files = true;
-        let ticket = requests.asked;
-        self.wake.notify_all();
-        while requests.ended < ticket {
-            let left = by.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_stopping() {
-                return None;
+    /// What was known before FreeSWITCH, or the module, ended last.
+    pub fn load_known(&self, settings: &Settings) -> Known {
+        let now = clock::now();
+        let mut known = Known::new(settings.known_for);
+        for record in or_warn(state_file::load(&self.state_file)) {
+            if let Record::Known { ip, account, seen } = record {
+                // A clock that was put back makes nobody known for longer than `known-for` from now.
+                let age = now.wall_seconds().saturating_sub(seen).max(0);
+                known.learn(now, now.seconds() - age, ip, &Account::new(account.as_bytes()));
             }
-            requests = self.finished.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        requests.result.clone()
+        known
     }
 
-    /// For how long a reload has been under way.
-    pub fn reloading_for(&self) -> Option<Duration> {
-        lock(&self.requests).since.map(|since| since.elapsed())
+    /// What release 1.1.0 took for known, if this release has saved nothing yet: the directory is asked first which of
+    /// its accounts need a password.
+    fn take_over_1_1(&self) {
+        if self.state_file.exists() {
+            return;
+        }
+        for record in or_warn(state_file::load_1_1(&self.state_file.with_file_name(state_file::NAME_1_1))) {
+            if let Record::Known { ip, account, seen } = record {
+                let age = clock::now().wall_seconds().saturating_sub(seen).max(0);
+                let (user, domain) = account.rsplit_once('@').unwrap_or((&account, ""));
+                self.learn(age, ip, user.as_bytes(), domain.as_bytes());
+            }
+        }
     }
 
-    /// Has the thread end; whoever waits for a reload waits no more.
-    pub fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        // Under the lock, so that the keeper is not just about to wait.
-        drop(lock(&self.requests));
-        self.wake.notify_all();
-        self.finished.notify_all();
+    /// Completions, which FreeSWITCH keeps in its database.
+    pub fn add_completions(&self) {
+        for words in self.completions {
+            completion::set(&format!("add fail2ban {words}"));
+        }
     }
 
-    /// Whether the thread is to end.
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+    fn take_over_registrations(&self) {
+        let journal = &self.target.journal;
+        if !journal.settings().tracks_known() {
+            return;
+        }
+        self.take_over_1_1();
+        registrations::for_each(clock::now().wall_seconds(), |ip, user, realm| {
+            if let Some((ip, _)) = address::parse(ip) {
+                self.learn(0, ip, user, realm);
+            }
+        });
+        self.ask_directory();
     }
 
-    /// Waits for something to do.
-    pub fn next_work(&self) -> Work {
-        let mut requests = lock(&self.requests);
+    /// An account was accepted at an address this many seconds ago. Asks the directory when enough is to be asked.
+    fn learn(&self, age: i64, ip: IpAddr, user: &[u8], domain: &[u8]) {
+        let learn = |now: Now, memory: &mut Memory| {
+            memory.learn(now, now.seconds() - age, ip, user, domain);
+            memory.has_many_questions()
+        };
+        if self.target.journal.with_memory(learn) {
+            self.ask_directory();
+        }
+    }
+
+    /// The thread's life.
+    pub fn run(&self) {
+        let mut is_saved = true;
+        let mut save = || {
+            let was_saved = is_saved;
+            is_saved = boundary::guard("saving known addresses", false, || self.save_known(was_saved));
+        };
         loop {
-            if self.is_stopping() {
-                return Work::End;
+            match self.target.requests.next_work() {
+                Work::Start => boundary::guard("the start", (), || self.start()),
+                Work::Reload { reads_files } => self.reload(reads_files),
+                Work::Ask => boundary::guard("asking the directory", (), || self.ask_directory()),
+                Work::Save => save(),
+                Work::End => return save(),
             }
-            if requests.ended < requests.asked {
-                // Whoever asks from now on is answered by another reload.
-                requests.ended = requests.asked - 1;
-                requests.since = Some(Instant::now());
-                let reads_files = std::mem::take(&mut requests.reads_files);
-                requests.is_echo = !reads_files && std::mem::take(&mut requests.has_echo);
-                return Work::Reload { reads_files };
-            }
-            let now = Instant::now();
-            let next_save = *requests.next_save.get_or_insert(now + SAVE_INTERVAL);
-            if now >= next_save {
-                requests.next_save = None;
-                return Work::Save;
-            }
-            requests =
-                self.wake.wait_timeout(requests, next_save - now).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// FreeSWITCH has read its files for the reload under way.
-    pub fn expect_echo(&self) {
-        lock(&self.requests).has_echo = true;
+    /// FreeSWITCH has started: makes up for what had to wait.
+    fn start(&self) {
+        if !self.had_started {
+            self.add_completions();
+            self.target.requests.reload_soon();
+        }
+        self.take_over_registrations();
     }
 
-    /// A reload has ended.
-    pub fn finish_reload(&self, result: Result<bool, String>) {
-        let is_echo = lock(&self.requests).is_echo;
+    /// Asks which of the accounts that logged in need a password.
+    fn ask_directory(&self) {
+        while !self.target.requests.is_stopping()
+            && let Some(question) = self.target.journal.with_memory(|_, memory| memory.next_question())
+        {
+            let found = user::find(question.user.bytes(), question.domain.bytes());
+            let has_password = found.is_some_and(|user| has_password(&user));
+            self.target
+                .journal
+                .with_memory(|now, memory| memory.answer(now, &question.account, has_password));
+        }
+    }
+
+    fn reload(&self, reads_files: bool) {
+        let failed = Err("reading them has failed".into());
+        let result = boundary::guard("a reload", failed, || self.try_reload(reads_files));
+        let error = result.as_ref().err().cloned();
+        let has_changed = {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut said.error, error.clone()) != error
+        };
         match &result {
             Ok(true) => say(Level::Notice, "mod_fail2ban: the changed settings are active"),
-            Err(why) if !self.is_stopping() && !is_echo => {
-                say(Level::Error, &format!("mod_fail2ban keeps its settings: {why}"));
+            Err(why) if has_changed && !self.target.requests.is_stopping() => {
+                let words = format!("mod_fail2ban: reload rejected, previous settings stay active: {why}");
+                say(Level::Error, &words);
             }
             Ok(false) | Err(_) => {}
         }
-        let mut requests = lock(&self.requests);
-        requests.ended += 1;
-        requests.since = None;
-        requests.result = Some(result);
-        drop(requests);
-        self.finished.notify_all();
+        self.target.requests.finish_reload(result);
     }
+
+    /// Makes the settings in the file the active ones; whether any has changed. Rejected as a whole if any of them
+    /// can't be.
+    fn try_reload(&self, reads_files: bool) -> Result<bool, String> {
+        if reads_files {
+            configuration::reload()?;
+        }
+        let (settings, warnings) = read_settings()?;
+        if self.target.requests.is_stopping() {
+            return Err("it is being unloaded".into());
+        }
+        self.warn(warnings);
+        let journal = &self.target.journal;
+        // The directory may have changed with the files.
+        journal.with_memory(|_, memory| memory.passwords.iter_mut().for_each(|passwords| passwords.forget()));
+        let before = Arc::clone(&journal.settings());
+        if *before == settings {
+            return Ok(false);
+        }
+        let is_of_sofia_alone =
+            *before == Settings { sofia_acls: before.sofia_acls.clone(), ..settings.clone() };
+        let mut prepared = journal.prepare(settings.clone())?;
+        let begins_to_know = settings.tracks_known() && !before.tracks_known();
+        if begins_to_know {
+            prepared.set_known(self.load_known(&settings));
+        }
+        // First bind all that either settings need, then change over, then unbind what the new ones don't.
+        self.bindings.change(&self.target, &settings, || journal.apply(prepared))?;
+        if begins_to_know && state::is_ready() {
+            self.take_over_registrations();
+        }
+        Ok(!is_of_sofia_alone)
+    }
+
+    /// Says what is odd about the settings in the file, unless the same was said of them before.
+    fn warn(&self, warnings: Vec<String>) {
+        let before = {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut said.warnings, warnings.clone())
+        };
+        if before != warnings {
+            warnings.iter().for_each(|warning| say(Level::Warning, warning));
+        }
+    }
+
+    /// Saves what is known if that has changed; whether it is saved now. That it can't be is said once for each time
+    /// that it begins.
+    fn save_known(&self, was_saved: bool) -> bool {
+        let journal = &self.target.journal;
+        let has_changed =
+            journal.with_memory(|_, memory| memory.known.as_mut().is_some_and(Known::take_changed));
+        if self.target.requests.is_abandoned() || !has_changed {
+            return was_saved;
+        }
+        let now = clock::now();
+        let records = journal.known_accounts().into_iter().map(|entry| Record::Known {
+            ip: entry.ip,
+            account: String::from_utf8_lossy(entry.account.bytes()).into_owned(),
+            seen: now.wall_seconds() - (now.seconds() - entry.seen),
+        });
+        let Err(error) = state_file::save(&self.state_file, records) else { return true };
+        journal.with_memory(|_, memory| memory.known.as_mut().map(Known::set_changed));
+        if was_saved {
+            let path = self.state_file.display();
+            say(
+                Level::Warning,
+                &format!(
+                    "{path}: known addresses can't be saved: {error}; they are lost when FreeSWITCH ends"
+                ),
+            );
+        }
+        false
+    }
+}
+
+fn or_warn(records: Result<Vec<Record>, String>) -> Vec<Record> {
+    records.unwrap_or_else(|warning| {
+        say(Level::Warning, &warning);
+        Vec::new()
+    })
+}
+
+/// Reads `fail2ban.conf`; returns the settings and what is odd about them. The C module's `do_config`. What later
+/// modules may serve is read once FreeSWITCH has started.
+pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
+    let xml = configuration::read(FILE).ok_or_else(|| {
+        format!("{FILE}: FreeSWITCH has no such configuration (or XML that can't be read); expected autoload_configs/{FILE}.xml with <configuration name=\"{FILE}\"><bindings>…")
+    })?;
+    let (mut settings, mut warnings) = Settings::parse(&xml, &configuration::log_dir())?;
+    if let Some(switch_conf) = configuration::read("switch.conf") {
+        warnings.extend(other_files::left_out_by_allowlist(&switch_conf));
+    }
+    if state::is_ready() {
+        if !settings.trusted.lists.is_empty() {
+            let acl_conf = configuration::read("acl.conf");
+            warnings.extend(other_files::unknown_acls(&settings.trusted, acl_conf.as_deref()));
+        }
+        if settings.logs(EventType::AclReject) {
+            settings.sofia_acls = SofiaAcls::parse(&configuration::read("sofia.conf").unwrap_or_default());
+        }
+    }
+    Ok((settings, warnings))
 }

@@ -1,54 +1,45 @@
-//! `mod_fail2ban` for FreeSWITCH: tells fail2ban, from inside the switch, who is attacking it.
+//! `mod_fail2ban` for FreeSWITCH: reports, from inside the switch, who is attacking it.
 //!
-//! FreeSWITCH loads the module, calls its load function and in the end its shutdown function. In between an
-//! event goes one way:
+//! An event goes one way down:
 //!
 //! ```text
-//!  FreeSWITCH's threads                                              the writer's thread
-//!  host::event ────┐
-//!  host::log ──────┤                          ┌─ memory: known? transport? what follows?
-//!  host::directory ┼─ dispatch ─→ journal ────┤                            ┌─ writer ─→ log_file
-//!  host::interface ┘  (a Signal,  (one lock)  └─ line ─→ buffer ───────────┘
-//!                      trusted?)
+//!  FreeSWITCH's threads                                                         the writer's thread
+//!  callbacks::event ────────┐
+//!  callbacks::log_listener ─┤                     ┌─ memory: known? transport? what follows?
+//!  callbacks::directory ────┼─ dispatch ─→ journal┤  (an Outcome)       ┌─ writer ─→ log_file
+//!  callbacks::interface ────┘  (a Signal,  (a lock)└─ line ─→ buffer ───┘
+//!                               trusted?)
 //! ```
 //!
-//! Unsafe code is in [`host`] and in the two entry points here, and nowhere else.
+//! What is overdue is pulled once a second by the ticker; what may take FreeSWITCH long is left to the keeper.
+//!
+//! Unsafe code is in [`callbacks`], where FreeSWITCH calls us, in [`host`], where we ask FreeSWITCH, and in the two entry
+//! points here, and nowhere else.
 
-pub mod acl_line;
-pub mod address;
-pub mod bindings;
-pub mod buffer;
-pub mod challenges;
+mod bindings;
+pub mod callbacks;
 pub mod console;
-pub mod credentials;
-pub mod dispatch;
-pub mod escape;
-pub mod event_type;
-pub mod headers;
+mod dispatch;
+pub mod event;
 pub mod host;
-pub mod journal;
-pub mod keeper;
-pub mod kept;
-pub mod known;
-pub mod known_file;
-pub mod line;
-mod log_file;
+mod keeper;
+pub mod log;
 pub mod memory;
-pub mod metrics;
-pub mod module;
+mod module;
+mod requests;
 pub mod settings;
-pub mod signal;
-pub mod stats;
-pub mod status;
 pub mod sys;
-pub mod table;
-pub mod timestamp;
-mod writer;
+mod target;
+pub mod text;
+mod ticker;
+pub mod time;
 
 use std::ffi::CStr;
 
-use crate::host::log::{Level, say};
-use crate::host::{boundary, interface, library};
+use crate::callbacks::interface::{self, Offers};
+use crate::console::command;
+use crate::host::boundary;
+use crate::host::say::{Level, say};
 
 /// The module's name.
 pub const NAME: &CStr = c"mod_fail2ban";
@@ -72,17 +63,14 @@ unsafe extern "C" fn mod_fail2ban_load(
     interface: *mut *mut sys::switch_loadable_module_interface_t,
     pool: *mut sys::switch_memory_pool_t,
 ) -> sys::switch_status_t {
-    boundary::keep_panics();
+    boundary::install_panic_hook();
     boundary::guard("loading", sys::SWITCH_STATUS_FALSE, || {
+        let offers =
+            Offers { syntax: command::SYNTAX, command: command::answer, application: dispatch::on_report };
         // SAFETY: they are the host's, as it passed them.
-        let registered = unsafe { interface::register(interface, pool, console::SYNTAX) };
-        match registered.and_then(|()| module::load()) {
-            Ok(()) => {
-                for words in console::COMPLETIONS {
-                    interface::set_completion(&format!("add fail2ban {words}"));
-                }
-                sys::SWITCH_STATUS_SUCCESS
-            }
+        let registered = unsafe { interface::register(interface, pool, offers) };
+        match registered.and_then(|()| module::load(&command::COMPLETIONS)) {
+            Ok(()) => sys::SWITCH_STATUS_SUCCESS,
             Err(why) => {
                 say(Level::Error, &format!("mod_fail2ban is not loaded: {why}"));
                 sys::SWITCH_STATUS_FALSE
@@ -93,15 +81,9 @@ unsafe extern "C" fn mod_fail2ban_load(
 
 unsafe extern "C" fn mod_fail2ban_shutdown() -> sys::switch_status_t {
     boundary::guard("shutdown", sys::SWITCH_STATUS_NOUNLOAD, || match module::shutdown() {
-        Ok(pins) => {
-            if pins > 0 {
-                // SAFETY: so many are held, and by calling this FreeSWITCH shows that it holds one more.
-                unsafe { library::unpin(pins) };
-            }
-            sys::SWITCH_STATUS_SUCCESS
-        }
+        Ok(()) => sys::SWITCH_STATUS_SUCCESS,
         Err(why) => {
-            say(Level::Error, &format!("mod_fail2ban stays in memory: {why}"));
+            say(Level::Error, &format!("mod_fail2ban stays in memory until FreeSWITCH restarts: {why}"));
             sys::SWITCH_STATUS_NOUNLOAD
         }
     })

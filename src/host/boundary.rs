@@ -3,7 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, PoisonError};
 
-use super::log::{self, Level};
+use super::say::{Level, say};
 
 #[cfg(panic = "abort")]
 compile_error!("a panic must unwind to the boundary: with panic = \"abort\" it would take the switch down");
@@ -15,14 +15,14 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 pub fn guard<T>(what: &str, failed: T, body: impl FnOnce() -> T) -> T {
     // Whatever a panic leaves half done is behind locks whose poison is ignored, and is only counts and lines.
     panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        log::say(Level::Error, &format!("mod_fail2ban: {what} failed, please report this: {}", last_panic()));
+        say(Level::Error, &format!("mod_fail2ban: {what} failed, please report this: {}", last_panic()));
         failed
     })
 }
 
-/// Keeps what panics say for the host's log. The standard library's own hook asks for the name of the thread,
+/// Keeps what panics say, for the host's log. The standard library's own hook asks for the name of the thread,
 /// which would leave a thread-local destructor on the host's.
-pub fn keep_panics() {
+pub fn install_panic_hook() {
     panic::set_hook(Box::new(|panic| {
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
     }));

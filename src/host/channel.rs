@@ -34,30 +34,4 @@ impl Channel {
         // SAFETY: a C string of the session's, which lives longer, or null.
         unsafe { bytes(value) }
     }
-
-    /// The address that the call came from, as the endpoint has seen it.
-    pub fn network_address(&self) -> Option<&[u8]> {
-        // SAFETY: a C string of the session's, or null.
-        self.profile().and_then(|profile| unsafe { bytes(profile.network_addr) })
-    }
-
-    /// The caller's number.
-    pub fn caller(&self) -> Option<&[u8]> {
-        // SAFETY: as above.
-        self.profile().and_then(|profile| unsafe { bytes(profile.caller_id_number) })
-    }
-
-    /// The number that was called.
-    pub fn callee(&self) -> Option<&[u8]> {
-        // SAFETY: as above.
-        self.profile().and_then(|profile| unsafe { bytes(profile.destination_number) })
-    }
-
-    fn profile(&self) -> Option<&sys::switch_caller_profile_t> {
-        // SAFETY: the channel lives.
-        let profile = unsafe { sys::switch_channel_get_caller_profile(self.channel.as_ptr()) };
-        // SAFETY: null, or of the session's memory, which is freed only with the session: not while this application
-        // runs. Another thread may give the channel another profile, and does not change this one.
-        unsafe { profile.as_ref() }
-    }
 }

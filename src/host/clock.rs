@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::timestamp::{LocalTime, Now};
+use crate::time::{LocalTime, Now};
 
 /// The time by both clocks. The host's own (`switch_micro_time_now`) follows the monotonic clock and so does
 /// not notice when the wall clock is set.

@@ -8,8 +8,8 @@ use std::ptr;
 use super::{bytes, c_string};
 use crate::sys;
 
-/// The text of a `<configuration>` element, with the host's variables and includes in their place; `None` if
-/// the host has none of that name.
+/// The text of a `<configuration>` element, with the host's variables and includes in their place; `None` if the host
+/// has none of that name.
 pub fn read(name: &str) -> Option<String> {
     let c_name = c_string(name);
     let mut node = ptr::null_mut();
@@ -18,24 +18,28 @@ pub fn read(name: &str) -> Option<String> {
     if root.is_null() {
         return None;
     }
-    let mut text = None;
-    if !node.is_null() {
-        // SAFETY: the node belongs to the root, which is not freed yet.
-        let xml = unsafe { sys::switch_xml_toxml_ex(node, sys::SWITCH_FALSE, sys::SWITCH_FALSE) };
-        if !xml.is_null() {
-            // SAFETY: it is a C string that the host has allocated for us.
-            let bytes = unsafe { CStr::from_ptr(xml) }.to_bytes();
-            text = Some(String::from_utf8_lossy(bytes).into_owned());
-            // SAFETY: the host allocates it with malloc and leaves it to the caller.
-            unsafe { libc::free(xml.cast()) };
-        }
-    }
+    // SAFETY: the node belongs to the root, which is not freed yet.
+    let text = if node.is_null() { None } else { unsafe { text_of(node) } };
     // SAFETY: the root was opened above and is used no more.
     unsafe { sys::switch_xml_free(root) };
     text
 }
 
-/// Has the host read its files again, all of them; it goes on with what it had if they can't be read.
+/// The text of an element.
+///
+/// # Safety
+/// `node` must be an element of the host's that is not freed yet.
+pub(super) unsafe fn text_of(node: sys::switch_xml_t) -> Option<String> {
+    // SAFETY: as the caller has promised.
+    let xml = unsafe { sys::switch_xml_toxml_ex(node, sys::SWITCH_FALSE, sys::SWITCH_FALSE) };
+    // SAFETY: null, or a C string that the host has allocated for us.
+    let text = unsafe { bytes(xml) }.map(|text| String::from_utf8_lossy(text).into_owned());
+    // SAFETY: the host allocates it with malloc and leaves it to the caller; null is allowed.
+    unsafe { libc::free(xml.cast()) };
+    text
+}
+
+/// Has the host read its files again, all of them; it continues with what it had if they can't be read.
 pub fn reload() -> Result<(), String> {
     let mut why = ptr::null();
     // SAFETY: `why` is written before it returns.

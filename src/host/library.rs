@@ -2,23 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-/// Keeps the module's code mapped, however often the host closes it; whether that succeeded.
+/// Keeps the module's code mapped until the process ends, however often the host closes it; whether that succeeded.
 pub fn pin() -> bool {
     !handle().is_null()
-}
-
-/// Takes back so many pins, and such as the host itself has left behind by forgetting the module.
-///
-/// # Safety
-/// There have to be so many, and the host must hold one more.
-pub unsafe fn unpin(pins: usize) {
-    let handle = handle();
-    if !handle.is_null() {
-        for _ in 0..=pins {
-            // SAFETY: one for the handle above and one for each pin, as the caller has promised.
-            unsafe { libc::dlclose(handle) };
-        }
-    }
 }
 
 /// One more handle of the module's own library.

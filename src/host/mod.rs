@@ -1,4 +1,5 @@
-//! The boundary to FreeSWITCH: the only unsafe code but for the two entry points. Everything else sees borrowed, checked values.
+//! We ask FreeSWITCH, and the C library. With [`crate::callbacks`], where FreeSWITCH calls us, and the two entry points
+//! this is the only unsafe code.
 //!
 //! The rules of the host that it rests on:
 //! - **delivery**: an event, and all that it points to, lives and stays as it is while the handler runs.
@@ -14,28 +15,21 @@
 pub mod boundary;
 pub mod channel;
 pub mod clock;
+pub mod completion;
 pub mod configuration;
-pub mod directory;
-pub mod event;
-pub mod interface;
+pub mod file;
 pub mod library;
-pub mod log;
 pub mod registrations;
+pub mod say;
+pub mod state;
 pub mod thread;
+pub mod user;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 
-/// What the boundary calls: the only functions above it that it knows.
-mod upward {
-    pub use crate::console::answer as on_command;
-    pub use crate::dispatch::{on_event, on_log_line, on_look_up, on_report};
-    /// Who gets what a binding delivers.
-    pub use crate::module::Instance as Target;
-}
-
 /// A C string; what would end it early is left out.
-fn c_string(text: &str) -> CString {
+pub(crate) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("the NULs are gone")
 }
 
@@ -43,7 +37,7 @@ fn c_string(text: &str) -> CString {
 ///
 /// # Safety
 /// `string` must be null or point to a C string that lives for `'a`.
-unsafe fn bytes<'a>(string: *const c_char) -> Option<&'a [u8]> {
+pub(crate) unsafe fn bytes<'a>(string: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: as the caller has promised.
     NonNull::new(string.cast_mut()).map(|string| unsafe { CStr::from_ptr(string.as_ptr()) }.to_bytes())
 }

@@ -12,14 +12,14 @@ use std::time::Instant;
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// A running thread. One that is dropped without being joined goes on.
+/// A running thread. One that is dropped without being joined continues.
 pub struct Thread {
     id: libc::pthread_t,
 }
 
 impl Thread {
     /// Starts a thread of this name (at most 15 bytes).
-    pub fn spawn(name: &CStr, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+    pub fn spawn(name: &CStr, body: impl FnOnce() + Send + 'static) -> Result<Thread, String> {
         let body: *mut Body = Box::into_raw(Box::new(Box::new(body)));
         let mut id = MaybeUninit::uninit();
         // SAFETY: `run` takes the box back, once.
@@ -27,7 +27,7 @@ impl Thread {
         if error != 0 {
             // SAFETY: no thread has taken it.
             drop(unsafe { Box::from_raw(body) });
-            return Err(io::Error::from_raw_os_error(error));
+            return Err(format!("no thread can be started: {}", io::Error::from_raw_os_error(error)));
         }
         // SAFETY: written by the call, which succeeded.
         let id = unsafe { id.assume_init() };

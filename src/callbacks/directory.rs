@@ -1,0 +1,98 @@
+//! Seeing what the host looks up in its directory, without ever answering.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use super::event::Event;
+use crate::event::field::{Field, Texts};
+use crate::event::headers::{Header, Headers};
+use crate::host::boundary;
+use crate::sys;
+
+/// What sofia asks the directory about credentials. Neither the nonce nor the response is read.
+///
+/// Others let strangers shape what they ask: mod_verto passes a client's `loginParams` on, and sofia, where it looks
+/// for a caller without credentials, the headers of an INVITE, each under its own name. But FreeSWITCH appends `key`,
+/// `user`, `domain` and then `ip`, the last only where sofia's check of credentials asks (`sofia_reg_parse_auth`, the
+/// one of those that tells an address). So only parameters that end in `ip` are sofia's own, and there the sender
+/// shapes no name but such that begin with `X-`. (Read in the sources of FreeSWITCH 1.10.12 and 1.11.2.)
+static CREDENTIALS: Headers = Headers::new(&[
+    Header::new("action", Field::Action),
+    Header::new("sip_profile", Field::Profile),
+    Header::new("sip_user_agent", Field::Agent),
+    Header::new("sip_auth_username", Field::AuthUser),
+    Header::new("sip_auth_realm", Field::Realm),
+    Header::new("sip_via_protocol", Field::Transport),
+    Header::new("sip_call_id", Field::CallId),
+    Header::new("sip_auth_method", Field::Method),
+    Header::new("client_port", Field::Port),
+    Header::new("domain", Field::Domain),
+    Header::new(LAST, Field::Ip),
+]);
+
+const LAST: &str = "ip";
+
+/// Takes what sofia asks about credentials.
+pub type Handler = Box<dyn Fn(&Texts<'_>) + Send + Sync>;
+
+/// Sees lookups until it is dropped.
+pub struct DirectoryBinding {
+    binding: *mut sys::switch_xml_binding_t,
+    /// The host passes its address to the search function, so it has to live as long as the binding.
+    _handler: Box<Handler>,
+}
+
+// SAFETY: the binding is the host's, which locks its list.
+unsafe impl Send for DirectoryBinding {}
+
+impl DirectoryBinding {
+    /// Has the host show `handler` its lookups. Waits until no lookup is in progress.
+    pub fn bind(handler: Handler) -> Result<DirectoryBinding, String> {
+        let handler = Box::new(handler);
+        let mut binding = ptr::null_mut();
+        // SAFETY: *module life*; dropping unbinds before the module's shutdown returns.
+        let status = unsafe {
+            sys::switch_xml_bind_search_function_ret(
+                Some(on_lookup),
+                sys::SWITCH_XML_SECTION_DIRECTORY,
+                (&raw const *handler).cast::<c_void>().cast_mut(),
+                &mut binding,
+            )
+        };
+        match status {
+            sys::SWITCH_STATUS_SUCCESS => Ok(DirectoryBinding { binding, _handler: handler }),
+            status => Err(format!("cannot bind to directory lookups: status {status}")),
+        }
+    }
+}
+
+impl Drop for DirectoryBinding {
+    fn drop(&mut self) {
+        // SAFETY: *unbinding*; the binding is the one that was made, and is used no more.
+        unsafe { sys::switch_xml_unbind_search_function(&mut self.binding) };
+    }
+}
+
+/// Always null: the search continues, as if nobody had been asked.
+unsafe extern "C" fn on_lookup(
+    _section: *const c_char,
+    _tag: *const c_char,
+    _key: *const c_char,
+    _value: *const c_char,
+    params: *mut sys::switch_event_t,
+    handler: *mut c_void,
+) -> sys::switch_xml_t {
+    // SAFETY: the host passes parameters that live for the call, or none.
+    let params = unsafe { params.as_ref() };
+    // SAFETY: the address that the binding gave, which lives until it is unbound (*unbinding*).
+    let handler = unsafe { handler.cast::<Handler>().as_ref() };
+    if let (Some(params), Some(handler)) = (params, handler) {
+        boundary::guard("the directory lookup", (), || {
+            let params = Event::from_params(params);
+            if params.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
+                handler(&params.texts(&CREDENTIALS));
+            }
+        });
+    }
+    ptr::null_mut()
+}

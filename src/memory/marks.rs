@@ -1,0 +1,50 @@
+//! Marks that are left for something that comes later, or comes late.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use crate::memory::table::Table;
+use crate::time::Now;
+
+/// Marks, each with its time. When there is no room, the oldest goes.
+pub struct Marks {
+    times: Table<Now>,
+    hasher: RandomState,
+}
+
+impl Marks {
+    /// Room for `most` marks.
+    pub fn new(most: usize) -> Marks {
+        Marks { times: Table::new(most), hasher: RandomState::new() }
+    }
+
+    /// Leaves a mark.
+    pub fn leave(&mut self, now: Now, key: impl Hash) {
+        self.times.insert_evicting(self.hasher.hash_one(key), now);
+    }
+
+    /// Takes one mark of this key back whose time fits; whether there was one.
+    pub fn take(&mut self, key: impl Hash, mut fits: impl FnMut(Now) -> bool) -> bool {
+        let slot = self.times.find(self.hasher.hash_one(key), |time| fits(*time));
+        slot.is_some_and(|slot| self.times.remove(slot).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_is_taken_once_and_only_if_its_time_fits() {
+        let at = |monotonic| Now { wall: 0, monotonic };
+        let mut marks = Marks::new(8);
+        (1..=3).for_each(|time| marks.leave(at(time), ("a", 1)));
+        assert!(!marks.take(("a", 2), |_| true) && !marks.take(("a", 1), |time| time.monotonic > 3));
+        assert!(
+            marks.take(("a", 1), |time| time.monotonic == 2)
+                && !marks.take(("a", 1), |time| time.monotonic == 2)
+        );
+        (0..16).for_each(|_| marks.leave(at(9), "b"));
+        assert!(!marks.take(("a", 1), |_| true), "it had to make room");
+    }
+}

@@ -1,0 +1,289 @@
+//! What lookups prove of a REGISTER or an INVITE, whose event is to come: the transport, as sofia-sip has verified it,
+//! and the domain of the account. They also show how fast the directory answers.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::event::field::Field;
+use crate::event::signal::Signal;
+use crate::memory::lookup::{Lookup, LookupOrder};
+use crate::memory::table::Table;
+use crate::text::bounded_text::BoundedText;
+use crate::time::Now;
+
+/// The event of an attempt follows its lookup within this time, in microseconds.
+const LASTS: i64 = 60_000_000;
+const MOST: usize = 2048;
+/// A verdict that takes longer than this, in microseconds, shows a slow directory.
+const SLOW: i64 = 500_000;
+/// For this long after the module was bound, an attempt may be of a lookup before that, in microseconds.
+const UNDER_WAY: i64 = 2_000_000;
+
+/// What a lookup proves.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// When it was.
+    pub order: LookupOrder,
+    /// The transport that the request came over.
+    pub transport: Option<&'static [u8]>,
+    /// The domain of the user.
+    pub domain: BoundedText<64>,
+}
+
+struct Attempt {
+    /// What the last lookup proves.
+    proof: Proof,
+    /// Lookups whose attempts have not been seen.
+    lookups: u32,
+    /// No attempt has been seen since the last lookup.
+    is_awaited: bool,
+}
+
+struct Failure {
+    at: Now,
+    transport: Option<&'static [u8]>,
+}
+
+/// Lookups whose events are to come.
+pub struct Proofs {
+    /// By call, address and port.
+    attempts: Table<Attempt>,
+    /// By address, port and user: of attempts that were refused, since a failure does not show the call.
+    failures: Table<Failure>,
+    hasher: RandomState,
+    bound_at: Option<Now>,
+    /// When the directory was last seen to be slow, in microseconds of the monotonic clock.
+    slow_at: i64,
+    /// When that was last looked for.
+    looked_at: i64,
+    /// Attempts that must have been looked up, and whose lookup was seen.
+    pub seen: u64,
+    /// The same of those whose lookup was not seen.
+    pub hidden: u64,
+}
+
+impl Default for Proofs {
+    fn default() -> Proofs {
+        Proofs {
+            attempts: Table::new(MOST),
+            failures: Table::new(MOST),
+            hasher: RandomState::new(),
+            bound_at: None,
+            slow_at: i64::MIN / 2,
+            looked_at: i64::MIN,
+            seen: 0,
+            hidden: 0,
+        }
+    }
+}
+
+impl Proofs {
+    /// A REGISTER or an INVITE was looked up.
+    pub fn looked_up(&mut self, order: LookupOrder, lookup: &Lookup<'_>) {
+        let key = self.hasher.hash_one((lookup.call_id, lookup.ip, lookup.port));
+        let proof = Proof { order, transport: lookup.transport, domain: BoundedText::new(lookup.domain) };
+        let found = self.attempts.find(key, |_| true).and_then(|slot| self.attempts.get_mut(slot));
+        if let Some(attempt) = found {
+            *attempt = Attempt { proof, lookups: attempt.lookups.saturating_add(1), is_awaited: true };
+        } else {
+            self.attempts.insert_evicting(key, Attempt { proof, lookups: 1, is_awaited: true });
+        }
+    }
+
+    /// An attempt came; returns what its lookup proves, if that was seen.
+    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
+        let bound_at = *self.bound_at.get_or_insert(now);
+        let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
+        let found = self.attempts.find(self.hasher.hash_one(key), |_| true);
+        let proof = found.and_then(|slot| {
+            let there = self.attempts.get_mut(slot)?;
+            (there.lookups, there.is_awaited) = (there.lookups - 1, false);
+            let proof = there.proof.clone();
+            if there.lookups == 0 {
+                self.attempts.remove(slot);
+            }
+            Some(proof)
+        });
+        let proof = proof.filter(|proof| now.monotonic - proof.order.at.monotonic < LASTS);
+        if let Some(proof) = &proof {
+            self.seen += 1;
+            self.answered_after(now, proof.order);
+        } else if attempt.text(Field::AuthUser).is_some_and(|user| user != b"unknown")
+            && now.monotonic - bound_at.monotonic >= UNDER_WAY
+        {
+            // Names that do not match are refused before anything is looked up, and then the user is "unknown".
+            self.hidden += 1;
+        }
+        proof
+    }
+
+    /// The module sees lookups from now on.
+    pub fn bound(&mut self, now: Now) {
+        self.bound_at.get_or_insert(now);
+    }
+
+    /// The failure of this attempt is to follow.
+    pub fn expect_failure(&mut self, now: Now, attempt: &Signal<'_>, transport: Option<&'static [u8]>) {
+        // In an attempt FreeSWITCH has From and To the other way round than in a failure.
+        let key = self.failure_key(attempt, Field::FromUser);
+        self.take_failure(key);
+        self.failures.insert_evicting(key, Failure { at: now, transport });
+    }
+
+    /// The transport that the refused credentials came over.
+    pub fn transport_of_failure(&mut self, now: Now, failure: &Signal<'_>) -> Option<&'static [u8]> {
+        let found = self.take_failure(self.failure_key(failure, Field::ToUser))?;
+        found.transport.filter(|_| now.monotonic - found.at.monotonic < LASTS)
+    }
+
+    fn take_failure(&mut self, key: u64) -> Option<Failure> {
+        let slot = self.failures.find(key, |_| true)?;
+        self.failures.remove(slot)
+    }
+
+    fn failure_key(&self, signal: &Signal<'_>, user: Field) -> u64 {
+        self.hasher.hash_one((signal.ip, signal.text(Field::Port), signal.text(user)))
+    }
+
+    /// FreeSWITCH has a verdict on what was looked up then.
+    pub fn answered_after(&mut self, now: Now, order: LookupOrder) {
+        if now.monotonic - order.at.monotonic > SLOW {
+            self.slow_at = now.monotonic;
+        }
+    }
+
+    /// When the directory was last slow, in microseconds of the monotonic clock: now, if a lookup has been without a
+    /// verdict for longer than usual.
+    pub fn slow_at(&mut self, now: Now) -> i64 {
+        if std::mem::replace(&mut self.looked_at, now.monotonic) == now.monotonic {
+            return self.slow_at;
+        }
+        let ages = self.attempts.iter().filter(|attempt| attempt.is_awaited);
+        let mut ages = ages.map(|attempt| now.monotonic - attempt.proof.order.at.monotonic);
+        if ages.any(|age| (SLOW..LASTS).contains(&age)) {
+            self.slow_at = now.monotonic;
+        }
+        self.slow_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::event_type::EventType;
+
+    fn at(seconds: i64) -> Now {
+        Now { wall: 0, monotonic: seconds * 1_000_000 }
+    }
+
+    fn look_up(proofs: &mut Proofs, seconds: i64, call_id: &str) {
+        let lookup = Lookup {
+            ip: [10, 0, 0, 1].into(),
+            port: Some(b"5060"),
+            method: b"REGISTER",
+            call_id: call_id.as_bytes(),
+            transport: Some(b"tcp"),
+            user: b"1001",
+            realm: b"x",
+            domain: b"y",
+            profile: b"internal",
+            agent: b"",
+        };
+        proofs.looked_up(LookupOrder { number: 0, at: at(seconds) }, &lookup);
+    }
+
+    fn attempt(call_id: &str) -> Signal<'_> {
+        let mut signal = Signal::new(EventType::RegisterAttempt, [10, 0, 0, 1].into(), b"");
+        signal.set(Field::CallId, Some(call_id.as_bytes()));
+        signal.set(Field::Port, Some(b"5060"));
+        signal.set(Field::FromUser, Some(b"1001"));
+        signal.set(Field::AuthUser, Some(b"1001"));
+        signal
+    }
+
+    fn failure() -> Signal<'static> {
+        let mut signal = Signal::new(EventType::RegisterFailure, [10, 0, 0, 1].into(), b"1001");
+        signal.set(Field::Port, Some(b"5060"));
+        signal.set(Field::ToUser, Some(b"1001"));
+        signal
+    }
+
+    #[test]
+    fn the_transport_of_an_attempt_is_that_of_its_lookup_and_its_failures_too() {
+        let mut proofs = Proofs::default();
+        proofs.bound(at(-10));
+        look_up(&mut proofs, 0, "a");
+        let proof = proofs.attempted(at(0), &attempt("a")).unwrap();
+        assert_eq!((proof.transport, proof.domain.bytes()), (Some(&b"tcp"[..]), &b"y"[..]));
+        proofs.expect_failure(at(0), &attempt("a"), proof.transport);
+        assert_eq!(proofs.transport_of_failure(at(1), &failure()), Some(&b"tcp"[..]));
+        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
+        assert!(proofs.attempted(at(0), &attempt("a")).is_none());
+        assert_eq!((proofs.seen, proofs.hidden), (1, 1));
+        look_up(&mut proofs, 0, "late");
+        assert!(proofs.attempted(at(60), &attempt("late")).is_none());
+    }
+
+    #[test]
+    fn an_attempt_without_a_lookup_takes_the_place_of_one_with() {
+        let mut proofs = Proofs::default();
+        proofs.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
+        proofs.expect_failure(at(0), &attempt("b"), None);
+        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
+        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
+    }
+
+    #[test]
+    fn a_lookup_whose_event_never_comes_puts_no_later_one_off() {
+        let mut proofs = Proofs::default();
+        look_up(&mut proofs, 0, "constant");
+        for second in 100..200 {
+            look_up(&mut proofs, second, "constant");
+            let proof = proofs.attempted(at(second), &attempt("constant")).expect("it was looked up");
+            assert_eq!(proof.order.at, at(second));
+        }
+        assert_eq!((proofs.seen, proofs.hidden), (100, 0));
+        assert_eq!(proofs.slow_at(at(210)), i64::MIN / 2, "nothing is awaited");
+    }
+
+    #[test]
+    fn many_requests_of_one_call_are_all_seen() {
+        let mut proofs = Proofs::default();
+        proofs.bound(at(-10));
+        (0..50).for_each(|_| look_up(&mut proofs, 0, "flood"));
+        (0..50).for_each(|_| drop(proofs.attempted(at(1), &attempt("flood"))));
+        assert_eq!((proofs.seen, proofs.hidden), (50, 0));
+    }
+
+    #[test]
+    fn an_attempt_that_was_under_way_at_the_load_hides_nothing() {
+        let mut proofs = Proofs::default();
+        proofs.bound(at(10));
+        assert!(proofs.attempted(at(11), &attempt("before")).is_none());
+        assert_eq!(proofs.hidden, 0);
+        assert!(proofs.attempted(at(12), &attempt("after")).is_none());
+        assert_eq!(proofs.hidden, 1);
+    }
+
+    #[test]
+    fn names_that_do_not_match_hide_no_lookup() {
+        let mut proofs = Proofs::default();
+        proofs.bound(at(-10));
+        let mut mismatch = attempt("a");
+        mismatch.set(Field::AuthUser, Some(b"unknown"));
+        assert!(proofs.attempted(at(0), &mismatch).is_none());
+        assert_eq!(proofs.hidden, 0);
+    }
+
+    #[test]
+    fn a_directory_is_slow_while_a_verdict_is_out_and_when_one_came_late() {
+        let mut proofs = Proofs::default();
+        look_up(&mut proofs, 10, "a");
+        assert!(proofs.slow_at(at(10)) < 0);
+        assert_eq!(proofs.slow_at(at(12)), 12_000_000);
+        drop(proofs.attempted(at(17), &attempt("a")));
+        assert_eq!(proofs.slow_at(at(30)), 17_000_000);
+        look_up(&mut proofs, 40, "never");
+        assert_eq!(proofs.slow_at(at(200)), 17_000_000, "its event will not come any more");
+    }
+}

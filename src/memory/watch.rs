@@ -1,0 +1,176 @@
+//! What became of challenges and credentials: what waits, what lookups prove, what was accepted.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use crate::event::field::Field;
+use crate::event::signal::{Signal, Verdict};
+use crate::memory::accepted::Accepted;
+use crate::memory::lookup::{Lookup, LookupOrder};
+use crate::memory::marks::Marks;
+use crate::memory::pending::{Entry, Kind, Pending};
+use crate::memory::proofs::{Proof, Proofs};
+use crate::memory::table::Sweep;
+use crate::time::Now;
+
+/// Success shows within milliseconds (seen in FreeSWITCH 1.10.12 and 1.11.2) of FreeSWITCH having looked credentials
+/// up, which a directory elsewhere may make long. In microseconds.
+pub const CONFIRM_WITHIN: i64 = 10_000_000;
+/// After a directory was seen to be slow, nothing is judged for at least this long, in microseconds: answers may wait
+/// behind the one that took long.
+const GRACE: i64 = 5_000_000;
+/// FreeSWITCH's events may be this late, in microseconds; a lookup is seen at once.
+const EARLY_BY: i64 = 60_000_000;
+const MOST_EARLY: usize = 1024;
+const MOST_ABANDONED: usize = 1024;
+/// How many entries are looked at before others may have the lock.
+const SWEEP_STEP: usize = 64;
+
+/// What is watched of challenges and credentials.
+pub struct Watch {
+    /// What waits.
+    pub pending: Pending,
+    /// What lookups prove.
+    pub proofs: Proofs,
+    accepted: Accepted,
+    /// Answers that were seen before the event of their challenge, by call.
+    early: Marks,
+    /// Calls that were abandoned after their challenge, which has a line of its own; by address and port.
+    abandoned: Marks,
+    /// Lookups of credentials that were seen.
+    pub looked_up: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            pending: Pending::default(),
+            proofs: Proofs::default(),
+            accepted: Accepted::default(),
+            early: Marks::new(MOST_EARLY),
+            abandoned: Marks::new(MOST_ABANDONED),
+            looked_up: 0,
+        }
+    }
+}
+
+impl Watch {
+    /// FreeSWITCH has challenged.
+    pub fn challenged(&mut self, now: Now, challenge: &Signal<'_>) {
+        let call_id = challenge.text_or_empty(Field::CallId);
+        if !self.early.take(call_id, |at| now.monotonic - at.monotonic < EARLY_BY) {
+            self.pending.challenge(self.order(now), challenge);
+        }
+    }
+
+    /// A call was abandoned after its challenge, and that has a line of its own.
+    pub fn abandoned(&mut self, now: Now, abandoned: &Signal<'_>) {
+        if let Some(port) = abandoned.port() {
+            self.abandoned.leave(now, (abandoned.ip, port));
+        }
+    }
+
+    /// FreeSWITCH has looked credentials up, so they answer a challenge. Whether a success is `awaited` of those that
+    /// no event will show to be wrong.
+    pub fn looked_up(&mut self, now: Now, lookup: &Lookup<'_>, awaited: bool) {
+        self.looked_up += 1;
+        let order = self.order(now);
+        if lookup.has_verdict_event() {
+            self.proofs.looked_up(order, lookup);
+        } else if awaited && !self.accepted.holds(order, lookup.ip, lookup.user) {
+            self.pending.credentials(order, lookup);
+        }
+        if !self.pending.answer(lookup.call_id, lookup.ip) {
+            self.early.leave(now, lookup.call_id);
+        }
+    }
+
+    /// Credentials came with a REGISTER or an INVITE, and FreeSWITCH has a verdict; returns what their lookup proves.
+    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
+        let (verdict, call_id) = (attempt.verdict(), attempt.text(Field::CallId));
+        // Made up, or too late: FreeSWITCH challenges again, and that is to be answered.
+        let proof = if verdict == Verdict::Stale { return None } else { self.proofs.attempted(now, attempt) };
+        match verdict {
+            Verdict::Accepted => {
+                if let Some(user) = attempt.text(Field::AuthUser) {
+                    // From its lookup on: the event comes later.
+                    let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);
+                    self.accepted.insert(order, attempt.ip, user);
+                }
+                if let Some(call_id) = call_id {
+                    self.pending.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
+                }
+            }
+            _ => {
+                let transport = proof.as_ref().and_then(|proof| proof.transport);
+                self.proofs.expect_failure(now, attempt, transport);
+                if let (None, Some(call_id)) = (&proof, call_id) {
+                    self.pending.answer(call_id, attempt.ip);
+                }
+            }
+        }
+        proof
+    }
+
+    /// A profile has accepted a SUBSCRIBE of this call.
+    pub fn confirmed_call(&mut self, now: Now, call_id: &[u8], profile: Option<&[u8]>) {
+        let confirmed = self.pending.confirm_call(call_id, profile);
+        self.pending.answer_all(call_id, profile, confirmed.as_ref().map(|entry| entry.ip));
+        self.confirmed(now, confirmed);
+    }
+
+    /// A profile has accepted a MESSAGE from this address and port.
+    pub fn confirmed_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>, profile: Option<&[u8]>) {
+        let confirmed = self.pending.confirm_message(ip, port, profile);
+        self.confirmed(now, confirmed);
+    }
+
+    fn confirmed(&mut self, now: Now, entry: Option<Entry>) {
+        if let Some(entry) = entry {
+            self.proofs.answered_after(now, entry.order);
+            if !entry.user.is_cut() {
+                self.accepted.insert(entry.order, entry.ip, entry.user.bytes());
+            }
+        }
+    }
+
+    /// Looks at a part of what waits, and takes out the first that nothing answered or confirmed in time:
+    /// `challenge_timeout` is in microseconds. While the directory is slow, nothing is judged.
+    pub fn next_overdue(&mut self, now: Now, challenge_timeout: i64) -> Sweep<Entry> {
+        let slow_at = self.proofs.slow_at(now);
+        let swept = self.pending.sweep(SWEEP_STEP, |entry| {
+            let limit = match entry.kind {
+                Kind::Challenge => challenge_timeout,
+                Kind::Credentials => CONFIRM_WITHIN,
+            };
+            now.monotonic - entry.order.at.monotonic >= limit && now.monotonic - slow_at >= limit.max(GRACE)
+        });
+        match swept {
+            Sweep::Taken(entry) if self.is_excused(now, &entry) => Sweep::More,
+            swept => swept,
+        }
+    }
+
+    fn is_excused(&mut self, now: Now, entry: &Entry) -> bool {
+        match entry.kind {
+            Kind::Challenge => {
+                let since = entry.order.at.monotonic;
+                let is_abandoned = entry
+                    .port()
+                    .is_some_and(|port| self.abandoned.take((entry.ip, port), |at| at.monotonic >= since));
+                // Only REGISTER and INVITE show their answers by an event; lookups show the others', unless another
+                // module's binding hides them.
+                let may_have_answered =
+                    self.proofs.hidden > 0 && self.accepted.holds_address(self.order(now), entry.ip);
+                is_abandoned || may_have_answered
+            }
+            // The event of an acceptance before it may have come after it.
+            Kind::Credentials => self.accepted.holds(entry.order, entry.ip, entry.user.bytes()),
+        }
+    }
+
+    /// Behind all lookups that were seen.
+    fn order(&self, now: Now) -> LookupOrder {
+        LookupOrder { number: self.looked_up, at: now }
+    }
+}

@@ -1,0 +1,115 @@
+//! The settings.
+#![forbid(unsafe_code)]
+
+pub mod other_files;
+pub mod parse;
+pub mod trusted;
+pub mod xml;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::event::event_type::{EventType, PerType, Source};
+use crate::log::line::Format;
+use other_files::SofiaAcls;
+use trusted::Trusted;
+use xml::FILE;
+
+/// The settings, as a whole: they are replaced, never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The log.
+    pub logfile: PathBuf,
+    /// How a line reads.
+    pub format: Format,
+    /// Which event types are logged.
+    pub events: PerType<bool>,
+    /// Addresses whose events are never logged.
+    pub trusted: Trusted,
+    /// How long an address stays known after its credentials were accepted; zero: none is ever known.
+    pub known_for: Duration,
+    /// Most bytes that unwritten lines may take.
+    pub buffer_size: usize,
+    /// How long a challenge may stay unanswered.
+    pub challenge_timeout: Duration,
+    /// Not from this file: what sofia's own settings say about its ACLs.
+    pub sofia_acls: SofiaAcls,
+}
+
+impl Settings {
+    /// The settings of an empty configuration: the C module's.
+    pub fn defaults(log_dir: &Path) -> Settings {
+        let mut events = [false; EventType::COUNT];
+        for event_type in EventType::ALL {
+            events[*event_type as usize] = event_type.row().is_default;
+        }
+        Settings {
+            logfile: log_dir.join("fail2ban.log"),
+            format: Format::Classic,
+            events,
+            trusted: Trusted::default(),
+            known_for: Duration::ZERO,
+            buffer_size: 8 << 20,
+            challenge_timeout: Duration::from_secs(32),
+            sofia_acls: SofiaAcls::default(),
+        }
+    }
+
+    /// Why a load or a reload is refused whose log can't be opened.
+    pub fn cannot_open(&self, error: &io::Error) -> String {
+        let path = self.logfile.display();
+        format!(
+            "{FILE}: logfile=\"{path}\": {error}; expected a file that FreeSWITCH may write to, in a folder that exists"
+        )
+    }
+
+    /// Whether an event type is logged.
+    pub fn logs(&self, event_type: EventType) -> bool {
+        self.events[event_type as usize]
+    }
+
+    /// The names of the event types that are logged.
+    pub fn event_names(&self) -> Vec<&'static str> {
+        let logged = EventType::ALL.iter().filter(|event_type| self.logs(**event_type));
+        logged.map(|event_type| event_type.name()).collect()
+    }
+
+    /// Whether addresses can be known.
+    pub fn tracks_known(&self) -> bool {
+        !self.known_for.is_zero()
+    }
+
+    /// Whether the events of a type are needed: to log them, or to derive from them what is logged or known.
+    pub fn needs(&self, event_type: EventType) -> bool {
+        let derives =
+            EventType::ALL.iter().any(|other| self.logs(*other) && other.is_derived_from(event_type));
+        // A failure does not show its call: its transport is the one of the attempt before it.
+        let shows_transport = self.format != Format::Classic && self.logs(EventType::RegisterFailure);
+        derives
+            || match event_type {
+                EventType::RegisterAttempt => self.tracks_known() || shows_transport,
+                EventType::VertoLoginFailure => self.tracks_known(),
+                _ => false,
+            }
+    }
+
+    /// Whether FreeSWITCH's lookups in its directory have to be seen: for transports, for the domain of an account, for
+    /// credentials without a verdict, and because these answer challenges.
+    pub fn watches_lookups(&self) -> bool {
+        let shows_transport = self.format != Format::Classic
+            && (self.logs(EventType::RegisterAttempt) || self.logs(EventType::RegisterFailure));
+        shows_transport || self.tracks_known() || self.watches_confirmations()
+    }
+
+    /// Whether the events have to be seen that show that a SUBSCRIBE or a MESSAGE was accepted.
+    pub fn watches_confirmations(&self) -> bool {
+        self.logs(EventType::AuthUnconfirmed) || self.logs(EventType::ChallengeUnanswered)
+    }
+
+    /// Whether FreeSWITCH's own log has to be read.
+    pub fn reads_host_log(&self) -> bool {
+        let mut types = EventType::ALL.iter();
+        types.any(|event_type| event_type.row().source == Source::HostLog && self.logs(*event_type))
+    }
+}
