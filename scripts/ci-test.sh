@@ -10,8 +10,8 @@ trap 'rm -rf "$work"' EXIT
 { make test 2>&1 || echo $? >"$work/failed"; } | tee "$work/log"
 [ ! -e "$work/failed" ] || exit "$(cat "$work/failed")"
 
-# "test NAME ... ignored, REASON": the name and the reason.
-sed -n 's/^test \(.*[^ ]\) *\.\.\. ignored\(.*\)/\1\2/p' "$work/log" | sort -u >"$work/ignored"
+# "test NAME    ... ignored (REASON)": the name and the reason.
+sed -n 's/^test \([^ ]*\) .*\.\.\. ignored\(.*\)/\1\2/p' "$work/log" | sort -u >"$work/ignored"
 while IFS='|' read -r releases pattern _; do
     case ",$releases," in
         ",#"*) ;;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the suite against an installed FreeSWITCH: live.sh PREFIX
 # Its headers are compared with what the module takes for them, then every test that can runs in it. As root
-# the tests of tests/live.rs run too, in network namespaces of their own. With C_MODULE_SO=FILE, they compare
+# the tests of tests/suite/live run too, in network namespaces of their own. With C_MODULE_SO=FILE, they compare
 # the module with FreeSWITCH's own mod_fail2ban.
 set -eu
 
@@ -22,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 
 "$prefix/bin/freeswitch" -version
 
-# The sizes, offsets and constants in freeswitch-headers/ are those of tests/data (tests/abi.rs); here they are
+# The sizes, offsets and constants in freeswitch-headers/ are those of tests/data (tests/suite/abi.rs); here they are
 # held against the headers that are installed.
 headers="not checked: $prefix/include/freeswitch/switch.h is not there"
 if [ ! -e "$prefix/include/freeswitch/switch.h" ]; then
@@ -66,5 +66,5 @@ echo "FreeSWITCH in $prefix, the module in $MOD_FAIL2BAN_SO"
 echo "headers: $headers"
 echo "tests: $(grep -c '^test .* ok$' "$work/log") passed, $(grep -c '^test .* FAILED$' "$work/log") failed," \
     "$(grep -c '^test .* ignored' "$work/log") ignored:"
-sed -n 's/^test .* ignored, //p' "$work/log" | sort | uniq -c
+sed -n 's/^test .* ignored (\(.*\))$/\1/p' "$work/log" | sort | uniq -c
 exit "$status"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Cross-builds the module for arm64 and runs the suite under qemu-user; the stand-in, which the tests start, runs in
-# a wrapper. Further arguments go to `cargo test`: test-arm64.sh --test configuration
+# a wrapper. Further arguments go to `cargo test`: test-arm64.sh --test suite configuration::
 set -eu
 cd "$(dirname "$0")/.."
 if [ "$(uname -m)" = aarch64 ]; then
@@ -15,7 +15,7 @@ scripts/cargo build --release --lib --locked --target $target
 scripts/cargo build --example stand-in --locked --target $target
 
 # What bindgen makes of freeswitch-headers/ is the same on both: sizes, offsets and numbers are then held against
-# the measured facts by tests/abi.rs, which runs below.
+# the measured facts by tests/suite/abi.rs, which runs below.
 scripts/cargo build --lib --locked
 newest() { find "$1" -path '*/mod_fail2ban-*/out/bindings.rs' -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d ' ' -f 2-; }
 here=$(newest "$CARGO_TARGET_DIR/debug/build")

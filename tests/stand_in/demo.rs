@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::{Switch, recorded, wait_until};
+use crate::switch::{Switch, recorded, wait_until};
 
 /// So that one can watch; the attack as a whole takes about three seconds.
 const BETWEEN_EVENTS: Duration = Duration::from_millis(30);

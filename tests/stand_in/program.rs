@@ -37,8 +37,8 @@ mod headers;
 mod host;
 mod loader;
 mod storm;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/switch/mod.rs"]
+mod switch;
 /// The module's own declarations, but not by way of its crate: that would link the module into its host.
 #[path = "../../src/sys.rs"]
 #[allow(dead_code)]

@@ -1,5 +1,5 @@
 /*
- * A module that does nothing, for tests/live/loading.rs: a command, an application and as many completions as the real
+ * A module that does nothing, for tests/suite/live/loading.rs: a command, an application and as many completions as the real
  * one has. What loading and unloading it leaves behind is FreeSWITCH's own.
  */
 #include <stdio.h>

@@ -1,7 +1,5 @@
 //! Network namespaces, each a machine of its own, and what answers in them.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
 /*
- * A module for tests/stand_in.rs and tests/life_cycle.rs: it calls whatever the stand-in offers, and says in the
+ * A module for tests/suite/stand_in.rs and tests/suite/life_cycle.rs: it calls whatever the stand-in offers, and says in the
  * host's log what came of it. NAME tells one build from another.
  */
 #include <stdio.h>

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
-use crate::namespace::{Family, NO_ANSWER_AFTER, Namespace, PORT, ip};
+use crate::support::namespace::{Family, NO_ANSWER_AFTER, Namespace, PORT, ip};
 
 /// A switch that all machines are plugged into.
 pub struct Wire {

@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::namespace::{Echo, Family, Namespace, output_of};
-use crate::network::{self, Wire, address, gets_through};
-use crate::suite::Why;
+use super::network::{self, Wire, address, gets_through};
+use crate::support::namespace::{Echo, Family, Namespace, output_of};
+use crate::support::suite::Why;
 use crate::support::{Event, Switch, credentials, wait_until};
 
 const LAPI: u8 = 1;

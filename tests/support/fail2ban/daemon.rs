@@ -1,7 +1,5 @@
 //! A running fail2ban-server with the shipped kit.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};

@@ -1,10 +1,6 @@
 //! The fail2bans that the kit is tested with: those of Debian 12, 13 and 14, unpacked and not installed.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 pub mod daemon;
-#[path = "../namespace.rs"]
-pub mod namespace;
 pub mod network;
 
 use std::fmt;
@@ -12,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+pub use super::namespace::{self, output_of};
 use super::suite::Why;
-pub use namespace::output_of;
 
 /// The Python that Debian's fail2ban is made for; another may come first in the PATH.
 const PYTHON: &str = "/usr/bin/python3";

@@ -1,8 +1,6 @@
 //! A server, an attacker and a bystander, each in a network namespace of its own; the two peers are
 //! linked to the server and to nothing else.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 

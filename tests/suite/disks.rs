@@ -1,0 +1,371 @@
+//! On a disk that is full, gone or does not take a write, lines wait in memory; what does not fit is counted;
+//! nothing is torn, and written + dropped = seen, exactly.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::needs;
+use crate::support::suite::{Suite, tests};
+use crate::support::{Event, Switch, configuration, wait_until};
+use serde_json::Value;
+
+/// The tests of this file.
+pub fn add_to(suite: &mut Suite) {
+    suite.add(
+        &[],
+        tests![
+            a_log_that_can_never_be_written_can_be_left_for_another_one,
+            what_can_not_be_written_before_an_unload_is_said_to_be_lost,
+            a_pipe_without_a_reader_is_refused_at_once
+        ],
+    );
+    suite.add(
+        &[needs::stand_in],
+        tests![
+            while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer,
+            after_a_long_stall_the_log_can_be_opened_anew,
+            losses_are_reported_though_lines_go_on_coming,
+            another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns,
+            a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh
+        ],
+    );
+    suite.add(
+        &[needs::stand_in, needs::mount],
+        tests![
+            on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events,
+            in_json_the_reported_losses_are_an_event_of_their_own,
+            a_short_outage_loses_nothing,
+            an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost
+        ],
+    );
+}
+
+fn failure() -> Event {
+    Event::register_failure("u{n}", "192.0.2.7")
+}
+
+fn status(switch: &Switch) -> Value {
+    serde_json::from_str(&switch.api("fail2ban status json")).expect("status json is JSON")
+}
+
+/// Of the failures: seen, written, waiting, dropped; which have to add up at any moment.
+fn tally(switch: &Switch) -> [u64; 4] {
+    let status = status(switch);
+    let of = &status["signals"]["register_failure"];
+    let tally = ["seen", "written", "waiting", "dropped"].map(|name| of[name].as_u64().expect(name));
+    assert_eq!(tally[0], tally[1] + tally[2] + tally[3], "{of}");
+    tally
+}
+
+/// The failures in a log, each of which has to be whole, and the losses that it tells of.
+fn failures_and_losses(text: &str) -> (u64, u64) {
+    let (mut failures, mut losses) = (0, 0);
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("Fail2ban dropped ") {
+            let (count, rest) = rest.split_once(" lines (register_failure=").expect(line);
+            assert!(rest.starts_with(&format!("{count}) at[")), "{line}");
+            losses += count.parse::<u64>().expect(line);
+        } else if !line.starts_with("Fail2ban ") {
+            assert!(
+                line.starts_with("A registration failed user[u") && line.ends_with(']'),
+                "torn: {line:?}"
+            );
+            assert!(line.matches("user[").count() == 1, "merged: {line:?}");
+            failures += 1;
+        }
+    }
+    (failures, losses)
+}
+
+fn logs_to(path: &Path, more: &str) -> String {
+    format!("<param name=\"logfile\" value=\"{}\"/>{more}", path.display())
+}
+
+/// A small file system of its own; root alone can make one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> SmallDisk {
+        fs::create_dir(&at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).output();
+        let mount = mount.unwrap();
+        assert!(mount.status.success(), "{}", String::from_utf8_lossy(&mount.stderr));
+        SmallDisk(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A switch that logs to a small disk, and where. The disk goes before the switch, whose folder it is in.
+fn on_a_small_disk(more: &str) -> (Switch, SmallDisk, PathBuf) {
+    let switch = Switch::start("");
+    let disk = SmallDisk::mount(switch.path("disk"));
+    let log = disk.0.join("f.log");
+    switch.write_config(&configuration(&logs_to(&log, more)));
+    switch.load().unwrap();
+    (switch, disk, log)
+}
+
+/// Fills what is free of a disk.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write(&[0; 4096]).is_ok() {}
+}
+
+fn on_a_full_disk_that_is_freed_the_lines_and_the_reported_losses_are_all_the_events() {
+    let (switch, disk, log) = on_a_small_disk("<param name=\"buffer-size\" value=\"64k\"/>");
+    switch.storm(2, 100, &failure());
+    fill(&disk.0.join("filler"));
+    switch.storm(4, 20_000, &failure());
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    let [seen, _, waiting, dropped] = tally(&switch);
+    assert!(seen == 20_100 && waiting > 0 && dropped > 0);
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    switch.storm(2, 100, &failure());
+    let text = || fs::read_to_string(&log).unwrap();
+    wait_until("the losses to be told", || text().contains("Fail2ban dropped "));
+    wait_until("every line to be written", || tally(&switch)[2] == 0);
+    let [seen, written, _, dropped] = tally(&switch);
+    assert_eq!((seen, written + dropped), (20_200, 20_200));
+    assert_eq!(failures_and_losses(&text()), (written, dropped));
+    let warnings = switch.host_lines("WARNING");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains(&format!("{dropped} lines were dropped (register_failure={dropped})")));
+    assert_eq!(switch.host_lines("ERR").len(), 1, "once for the whole outage");
+}
+
+fn in_json_the_reported_losses_are_an_event_of_their_own() {
+    let (switch, disk, log) =
+        on_a_small_disk("<param name=\"format\" value=\"json\"/><param name=\"buffer-size\" value=\"64k\"/>");
+    fill(&disk.0.join("filler"));
+    switch.storm(2, 5_000, &failure());
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    let losses = || -> Vec<Value> {
+        let text = fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        lines.filter(|line| line["event"] == "dropped").collect()
+    };
+    wait_until("the losses to be told", || !losses().is_empty());
+    let [_, _, _, dropped] = tally(&switch);
+    let losses = losses();
+    assert_eq!(losses.iter().map(|line| line["lines"].as_u64().unwrap()).sum::<u64>(), dropped);
+    assert_eq!(losses[0]["dropped"], serde_json::json!({ "register_failure": losses[0]["lines"] }));
+}
+
+fn a_short_outage_loses_nothing() {
+    let (switch, disk, log) = on_a_small_disk("");
+    for outage in 0..3 {
+        fill(&disk.0.join("filler"));
+        switch.storm(2, 200, &failure());
+        wait_until("the outage to be said", || switch.host_lines("ERR").len() == outage + 1);
+        fs::remove_file(disk.0.join("filler")).unwrap();
+        wait_until("every line to be written", || tally(&switch)[2] == 0);
+    }
+    assert_eq!(failures_and_losses(&fs::read_to_string(&log).unwrap()), (600, 0));
+    assert_eq!(tally(&switch), [600, 600, 0, 0]);
+}
+
+fn an_unload_on_a_full_disk_leaves_whole_lines_and_says_how_many_are_lost() {
+    let (switch, _disk, log) = on_a_small_disk("");
+    switch.storm(2, 10_000, &failure());
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    switch.unload().unwrap();
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.ends_with("]\n"), "{:?}", text.lines().last());
+    let (failures, _) = failures_and_losses(&text);
+    let lost = 10_000 - failures;
+    let warnings = switch.host_lines("WARNING");
+    assert!(
+        warnings[0].contains(&format!("{lost} lines are lost (register_failure={lost})")),
+        "{warnings:?}"
+    );
+}
+
+fn a_log_that_can_never_be_written_can_be_left_for_another_one() {
+    let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
+    switch.load().unwrap();
+    wait_until("the outage to be said", || !switch.host_lines("ERR").is_empty());
+    for number in 0..10 {
+        switch.fire_event(&Event::register_failure(format!("u{number}"), "192.0.2.7"));
+    }
+    wait_until("the events", || tally(&switch)[2] == 10);
+    assert_eq!(status(&switch)["state"], "failing");
+    switch.write_config(&configuration(&logs_to(&switch.log_file(), "")));
+    wait_until("every line to be written", || tally(&switch)[2] == 0);
+    assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
+    assert_eq!(status(&switch)["state"], "writing");
+}
+
+fn what_can_not_be_written_before_an_unload_is_said_to_be_lost() {
+    let switch = Switch::start(&logs_to(Path::new("/dev/full"), ""));
+    switch.load().unwrap();
+    for number in 0..10 {
+        switch.fire_event(&Event::register_failure(format!("u{number}"), "192.0.2.7"));
+    }
+    wait_until("the events", || tally(&switch)[2] == 10);
+    switch.unload().unwrap();
+    let warnings = switch.host_lines("WARNING");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("10 lines are lost (register_failure=10)"), "{warnings:?}");
+    assert!(switch.is_up());
+}
+
+/// A switch that logs into a pipe, whose reader does not read until it is asked to.
+fn on_a_pipe(more: &str) -> (Switch, File) {
+    let switch = Switch::start("");
+    let path = switch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    switch.write_config(&configuration(&logs_to(&path, more)));
+    switch.load().unwrap();
+    (switch, reader)
+}
+
+/// Reads what there is in the pipe.
+fn drain(pipe: &mut File, text: &mut Vec<u8>) {
+    let mut block = [0; 65_536];
+    while let Ok(read @ 1..) = pipe.read(&mut block) {
+        text.extend_from_slice(&block[..read]);
+    }
+}
+
+fn a_pipe_without_a_reader_is_refused_at_once() {
+    let switch = Switch::start("");
+    let path = switch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    switch.write_config(&configuration(&logs_to(&path, "")));
+    switch.load().unwrap_err();
+    let errors = switch.host_lines("ERR");
+    assert!(errors[0].contains("logfile=") && errors[0].contains("pipe"), "{errors:?}");
+}
+
+fn while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer() {
+    let small = "<param name=\"buffer-size\" value=\"1m\"/>";
+    let (switch, mut reader) = on_a_pipe(small);
+    switch.storm(4, 100_000, &failure());
+    let [seen, _, waiting, dropped] = tally(&switch);
+    assert!(seen == 100_000 && waiting > 0 && dropped > 0, "{seen} {waiting} {dropped}");
+    assert!(status(&switch)["waiting_bytes"].as_u64().unwrap() <= 1 << 20);
+    wait_until("the stuck write to show", || status(&switch)["state"] == "stuck");
+    let mut text = Vec::new();
+    wait_until("every line to be read", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[2] == 0 && String::from_utf8_lossy(&text).contains("Fail2ban dropped ")
+    });
+    let [seen, written, _, dropped] = tally(&switch);
+    assert_eq!(seen, written + dropped);
+    drain(&mut reader, &mut text);
+    assert_eq!(failures_and_losses(&String::from_utf8(text).unwrap()), (written, dropped));
+}
+
+fn losses_are_reported_though_lines_go_on_coming() {
+    let (switch, mut reader) = on_a_pipe("<param name=\"buffer-size\" value=\"64k\"/>");
+    switch.storm(2, 5_000, &failure());
+    assert!(tally(&switch)[3] > 0, "too few for a loss");
+    let mut text = Vec::new();
+    wait_until("the losses to be reported", || {
+        switch.fire_event(&failure());
+        drain(&mut reader, &mut text);
+        String::from_utf8_lossy(&text).contains("Fail2ban dropped ")
+    });
+    wait_until("the warning", || {
+        switch.host_lines("WARNING").iter().any(|line| line.contains("were dropped"))
+    });
+}
+
+fn another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns() {
+    let (switch, mut reader) = on_a_pipe("");
+    switch.storm(1, 5_000, &failure());
+    wait_until("the stuck write to show", || status(&switch)["state"] == "stuck");
+    for more in ["", "<param name=\"format\" value=\"dated\"/>"] {
+        switch.write_config(&configuration(&logs_to(&switch.log_file(), more)));
+        assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    }
+    let mut text = Vec::new();
+    wait_until("the other log", || {
+        drain(&mut reader, &mut text);
+        switch.log_file().exists()
+    });
+    switch.fire_event(&Event::register_failure("after", "192.0.2.7"));
+    wait_until("the line", || {
+        drain(&mut reader, &mut text);
+        switch.log_text().contains("user=\"after\"")
+    });
+}
+
+fn after_a_long_stall_the_log_can_be_opened_anew() {
+    let (switch, mut reader) = on_a_pipe("");
+    // Enough for the writer to give back the memory that the stall has taken.
+    switch.storm(2, 80_000, &failure());
+    let mut text = Vec::new();
+    wait_until("every line to be read", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[2] == 0
+    });
+    switch.api("fail2ban reopen");
+    switch.storm(1, 10, &failure());
+    wait_until("the lines after", || {
+        drain(&mut reader, &mut text);
+        tally(&switch)[1] == 80_010
+    });
+    assert!(switch.host_lines("ERR").is_empty(), "{:?}", switch.host_lines("ERR"));
+}
+
+fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
+    let (switch, mut reader) = on_a_pipe("");
+    let own_threads = || {
+        let threads = switch.resources().threads;
+        threads.iter().filter(|name| name.contains("fail2ban")).count()
+    };
+    let before = own_threads();
+    switch.storm(1, 5_000, &failure());
+    let _ = switch.unload();
+    let errors = switch.host_lines("ERR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("stays in memory"), "{errors:?}");
+    assert!(switch.has_code_mapped());
+    let leaks = switch.leaks();
+    assert!(leaks.as_object().unwrap().values().all(|count| *count == 0), "all is unbound: {leaks}");
+
+    switch.write_config(&configuration(&logs_to(&switch.log_file(), "")));
+    switch.load().unwrap();
+    assert_eq!(tally(&switch), [0, 0, 0, 0]);
+    switch.storm(1, 10, &failure());
+    wait_until("the new writer", || failures_and_losses(&switch.log_text()) == (10, 0));
+    // Nobody may be unloaded from under the old writer, nor does the new one have to stay for it.
+    let _ = switch.unload();
+    assert!(switch.has_code_mapped());
+    let errors = switch.host_lines("ERR");
+    assert!(errors[1].contains("an unload before this one has still not ended"), "{errors:?}");
+    assert_eq!(own_threads(), 1, "the old writer alone");
+    fs::remove_file(switch.log_file()).unwrap();
+    switch.load().unwrap();
+    switch.storm(1, 10, &failure());
+    wait_until("the third writer", || failures_and_losses(&switch.log_text()) == (10, 0));
+
+    // The old writer's call returns: what that has written is whole, nothing more is, and the file is closed.
+    let (mut text, mut block) = (Vec::new(), [0; 65_536]);
+    wait_until("the old writer to close its log", || match reader.read(&mut block) {
+        Ok(0) => true,
+        Ok(read) => {
+            text.extend_from_slice(&block[..read]);
+            false
+        }
+        Err(_) => false,
+    });
+    let text = String::from_utf8(text).unwrap();
+    assert!(!text.contains("Fail2ban stoping"), "it went on after its call had returned");
+    assert!(text.ends_with("]\n"), "torn: {:?}", text.lines().last());
+    assert!(failures_and_losses(&text).0 <= 5_000);
+    wait_until("the old threads' end", || own_threads() == before);
+    assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
+    switch.unload().unwrap();
+    assert!(!switch.has_code_mapped(), "with nobody left in it, the code goes");
+}

@@ -1,0 +1,36 @@
+//! The module in a real FreeSWITCH, under attack: sipp, hostile names and Verto over real sockets, in network
+//! namespaces that the tests make. `FREESWITCH_PREFIX` says where FreeSWITCH is; without it all of these are
+//! ignored. Where `C_MODULE_SO` names FreeSWITCH's own mod_fail2ban.so, the two are compared.
+
+mod agent;
+mod configuration;
+mod sip;
+mod sipp;
+mod site;
+mod stock;
+mod verto;
+
+mod ban;
+mod drop_in;
+mod hostile;
+mod loading;
+mod look_ups;
+mod reload;
+mod rotation;
+mod signals;
+mod street;
+
+use crate::support::suite::Suite;
+
+/// The tests of this folder.
+pub fn add_to(suite: &mut Suite) {
+    ban::add_to(suite);
+    drop_in::add_to(suite);
+    hostile::add_to(suite);
+    loading::add_to(suite);
+    look_ups::add_to(suite);
+    reload::add_to(suite);
+    rotation::add_to(suite);
+    signals::add_to(suite);
+    street::add_to(suite);
+}

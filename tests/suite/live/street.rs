@@ -1,0 +1,450 @@
+//! The street: ten good addresses and ten attackers, with the settings, the dialplan extension and the jail as
+//! they are shipped, in FreeSWITCH's stock configuration. Afterwards the firewall is asked who is banned.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::agent::{Agent, Answer, Request};
+use super::configuration::{SIP, VERTO};
+use super::site::{Plan, Site};
+use super::stock::{self, EXTERNAL_SIP, PASSWORD};
+use super::verto;
+use crate::support::fail2ban::daemon::Daemon;
+use crate::support::fail2ban::namespace::ip;
+use crate::support::fail2ban::network::Family::{self, V4, V6};
+use crate::support::fail2ban::network::Transport::{self, Tcp, Udp};
+use crate::support::fail2ban::network::{Namespace, Network};
+use crate::support::fail2ban::{self, Fail2ban, output_of};
+use crate::support::needs;
+use crate::support::suite::{Suite, tests};
+use crate::support::{wait_at_most, wait_until};
+
+/// The tests of this file.
+pub fn add_to(suite: &mut Suite) {
+    for (release, get) in fail2ban::ALL {
+        suite.add_with(
+            &[needs::free_switch, needs::network, needs::nftables, stock::is_installed],
+            release,
+            get,
+            tests![over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else],
+        );
+    }
+}
+
+/// The machine that each address is the server's neighbour of.
+const ATTACKERS: u8 = 1;
+const NEIGHBOURS: u8 = 2;
+/// A machine's first address, which it uses where it is told none.
+const FIRST: u8 = 2;
+/// The others: as many as are needed, and where the trunk is.
+const OTHERS: std::ops::Range<u8> = 11..30;
+const TRUNK: u8 = 30;
+
+/// So many times an attacker tries, or a forger lies. The jail bans at ten.
+const TRIES: usize = 14;
+/// A minute: the last event of an attack comes `challenge-timeout` after it.
+const UNTIL_BANNED: Duration = Duration::from_secs(90);
+
+const REGISTER: &str = "Expires: 300\r\n";
+const BUSY_LAMP: &str = "Event: dialog\r\nExpires: 300\r\nAccept: application/dialog-info+xml\r\n";
+const TEXT: &str = "Content-Type: text/plain\r\n";
+
+fn address(family: Family, machine: u8, host: u8) -> IpAddr {
+    match family {
+        V4 => Ipv4Addr::new(10, 99, machine, host).into(),
+        V6 => Ipv6Addr::new(0xfd00, 0x99, 0, machine.into(), 0, 0, 0, host.into()).into(),
+    }
+}
+
+/// Whoever has an address, by what is told of it.
+type Addresses = BTreeMap<IpAddr, &'static str>;
+
+/// The switch, and who lives there by one address family.
+struct Street<'a> {
+    site: &'a Site,
+    family: Family,
+}
+
+/// The switch, and the trunks that it registers with.
+fn build() -> (Site, Vec<Trunk>) {
+    let trunks = [V4, V6].map(|family| address(family, NEIGHBOURS, TRUNK));
+    let mut running = Vec::new();
+    let site = Site::stock(&Plan { trunks, ..Plan::default() }, |network, _| {
+        add_addresses(network, V4);
+        add_addresses(network, V6);
+        running = trunks.map(|ip| Trunk::start(&network.bystander.namespace, ip)).into();
+    });
+    (site, running)
+}
+
+impl Street<'_> {
+    fn machine(&self, machine: u8) -> &Namespace {
+        let network = &self.site.network;
+        if machine == ATTACKERS { &network.attacker.namespace } else { &network.bystander.namespace }
+    }
+
+    fn agent_at(&self, machine: u8, ip: IpAddr, transport: Transport, port: u16) -> Agent {
+        let domain = self.site.network.attacker.server(V4).to_string();
+        Agent::new(self.machine(machine), ip, transport, self.site.port(self.family, port), &domain)
+    }
+
+    fn agent(&self, machine: u8, host: u8, transport: Transport) -> Agent {
+        self.agent_at(machine, address(self.family, machine, host), transport, SIP)
+    }
+
+    /// Registers, watches twelve others, its messages and somebody's presence, writes to somebody, and calls.
+    fn phone(&self, host: u8, transport: Transport, account: &str) {
+        let mut phone = self.agent(NEIGHBOURS, host, transport);
+        let mut does = |method, to: Option<&str>, headers, body, statuses: &[u16]| {
+            let (user, answer) = (account.as_bytes(), Answer::Password(PASSWORD));
+            let request = Request { method, user, to, headers, body, answer, ..Request::default() };
+            let replies = send_patiently(&mut phone, &request);
+            assert_eq!(replies, statuses, "{account}: {method} {to:?}");
+        };
+        does("REGISTER", None, REGISTER, "", &[401, 200]);
+        for key in 1000..1012 {
+            does("SUBSCRIBE", Some(key.to_string().as_str()), BUSY_LAMP, "", &[407, 202]);
+        }
+        does("SUBSCRIBE", None, "Event: message-summary\r\nExpires: 300\r\n", "", &[407, 202]);
+        does("SUBSCRIBE", Some("1001"), "Event: presence\r\nExpires: 300\r\n", "", &[407, 202]);
+        does("MESSAGE", Some("1001"), TEXT, "hello", &[407, 202]);
+        does("INVITE", Some("9196"), "", "", &[407, 200]);
+    }
+
+    fn register(&self, host: u8, account: &str, password: &str) -> Vec<u16> {
+        let mut agent = self.agent(NEIGHBOURS, host, Udp);
+        let (user, answer) = (account.as_bytes(), Answer::Password(password));
+        agent.send(&Request { user, headers: REGISTER, answer, ..Request::default() })
+    }
+
+    /// Failures in the name of a good address. One nonce is got at the forger's own address and then used from
+    /// the other, which is possible over UDP; what is answered there nobody reads. A nonce may also be invented.
+    fn forge(&self, host: u8, account: &str) {
+        let mut own = self.agent(ATTACKERS, FORGER, Udp);
+        let request = Request { user: account.as_bytes(), headers: REGISTER, ..Request::default() };
+        let challenge = own.send_for_replies(&request).pop().expect("the forger is not banned");
+        let nonce = challenge.nonce().expect("a challenge");
+        let mut forged = self.agent_at(ATTACKERS, address(self.family, NEIGHBOURS, host), Udp, SIP);
+        for _ in 0..TRIES {
+            forged.forge(&request, &nonce);
+            // The name does not match, and so the nonce is not looked at.
+            forged.forge(&Request { auth_user: Some("1000"), ..request }, "invented");
+            // A flood would only fill the server's socket.
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Tries until it is done, or is no longer answered.
+    fn attack(&self, host: u8, port: u16, request: impl Fn(&mut Agent, usize) -> Vec<u16>) {
+        let mut agent = self.agent_at(ATTACKERS, address(self.family, ATTACKERS, host), Udp, port);
+        for number in 0..TRIES {
+            let replies = request(&mut agent, number);
+            assert!(replies.last() != Some(&200), "an attacker got in: {replies:?}");
+            if replies.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the server still answers an address.
+    fn is_answered(&self, ip: IpAddr) -> bool {
+        let machine = if self.is_attacker(ip) { ATTACKERS } else { NEIGHBOURS };
+        let options = Request { method: "OPTIONS", user: b"anybody", ..Request::default() };
+        !self.agent_at(machine, ip, Udp, SIP).send(&options).is_empty()
+    }
+
+    fn is_attacker(&self, ip: IpAddr) -> bool {
+        (0..=u8::MAX).any(|host| address(self.family, ATTACKERS, host) == ip)
+    }
+
+    fn wait_until_known(&self, ip: IpAddr) {
+        // A gateway whose first REGISTER is lost tries again after half a minute.
+        wait_at_most(UNTIL_BANNED, &format!("{ip} to be known"), || {
+            let list = self.site.cli("fail2ban known");
+            list.split_whitespace().any(|word| word == ip.to_string())
+        });
+    }
+}
+
+/// Whom the firewall drops.
+fn banned(site: &Site) -> Vec<IpAddr> {
+    let rules = output_of(site.network.server.command("nft").args(["list", "ruleset"]));
+    let rules = rules.expect("the firewall tells its rules");
+    let words = rules.split(|char: char| !(char.is_ascii_hexdigit() || matches!(char, '.' | ':')));
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// FreeSWITCH takes so many new calls a second (`sessions-per-second`) and answers 503 to more.
+fn send_patiently(agent: &mut Agent, request: &Request<'_>) -> Vec<u16> {
+    for _ in 0..100 {
+        let replies = agent.send(request);
+        if replies.last() != Some(&503) {
+            return replies;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("FreeSWITCH takes no call for ten seconds");
+}
+
+/// The forger's own address, where it gets a nonce and does nothing else.
+const FORGER: u8 = 29;
+
+/// Gives both machines their other addresses, and the attackers' those in whose names it will send.
+fn add_addresses(network: &Network, family: Family) {
+    let bits = if family == V4 { 32 } else { 128 };
+    // nodad: an IPv6 address may be used at once. preferred_lft 0: only where it is asked for.
+    let options = if family == V4 { "" } else { " nodad preferred_lft 0" };
+    let add = |namespace: &Namespace, ip_address: IpAddr| {
+        let name = namespace.name();
+        ip(&format!("-n {name} address add {ip_address}/{bits} dev lo{options}")).expect("an address more");
+    };
+    for (machine, peer) in [(ATTACKERS, &network.attacker), (NEIGHBOURS, &network.bystander)] {
+        for host in OTHERS.chain([TRUNK]) {
+            add(&peer.namespace, address(family, machine, host));
+            // The server asks for it on the link, where the kernel answers for addresses of lo, too; for IPv6
+            // it does not.
+            let server = network.server.name();
+            let (ours, via) = (address(family, machine, host), address(family, machine, FIRST));
+            ip(&format!("-n {server} route add {ours}/{bits} via {via}")).expect("a route");
+        }
+    }
+    for host in [FORGED_PHONE, TRUNK] {
+        add(&network.attacker.namespace, address(family, NEIGHBOURS, host));
+    }
+    // What comes in another's name comes over another link than the answer takes.
+    for name in ["all", "link1", "link2"] {
+        let setting = format!("net.ipv4.conf.{name}.rp_filter=0");
+        output_of(network.server.command("sysctl").args(["-qw", &setting])).expect("it can be set");
+    }
+}
+
+/// A carrier's server: whoever registers is welcome.
+struct Trunk {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trunk {
+    fn start(place: &Namespace, ip: IpAddr) -> Trunk {
+        let socket = place.run(|| UdpSocket::bind(SocketAddr::new(ip, SIP))).expect("the trunk's socket");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time limit");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let mut room = [0; 65536];
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((size, from)) = socket.recv_from(&mut room) else { continue };
+                let request = String::from_utf8_lossy(&room[..size]).into_owned();
+                let is_request = request.lines().next().is_some_and(|line| line.ends_with(" SIP/2.0"));
+                if is_request && !request.starts_with("ACK ") {
+                    let _ = socket.send_to(accepted(&request).as_bytes(), from);
+                }
+            }
+        });
+        Trunk { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Trunk {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn accepted(request: &str) -> String {
+    let mut reply = "SIP/2.0 200 OK\r\n".to_owned();
+    for line in request.lines().take_while(|line| !line.is_empty()) {
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        if ["via", "from", "to", "call-id", "cseq", "contact", "expires"].contains(&name.as_str()) {
+            reply += line;
+            reply += if name == "to" && !line.contains("tag=") { ";tag=trunk\r\n" } else { "\r\n" };
+        }
+    }
+    reply + "Content-Length: 0\r\n\r\n"
+}
+
+const OFFICE: u8 = 16;
+const FORGED_PHONE: u8 = 17;
+const MISTYPER: u8 = 18;
+
+fn good(family: Family) -> Addresses {
+    let of = |host| address(family, NEIGHBOURS, host);
+    let mut good: Addresses = (11..16).map(|host| (of(host), "a phone with twelve keys")).collect();
+    good.extend([
+        (of(FIRST), "a phone with twelve keys, over TCP"),
+        (of(OFFICE), "an office with an old phone"),
+        (of(FORGED_PHONE), "a phone in whose name somebody fails"),
+        (of(TRUNK), "a trunk in whose name somebody fails"),
+        (of(MISTYPER), "somebody who mistypes four times"),
+    ]);
+    assert_eq!(good.len(), 10);
+    good
+}
+
+fn attackers(family: Family) -> Addresses {
+    let names = [
+        "guesses by REGISTER",
+        "guesses once for each of many users",
+        "guesses by INVITE",
+        "guesses by SUBSCRIBE",
+        "guesses by MESSAGE",
+        "never answers",
+        "answers with what it makes up",
+        "calls to nowhere",
+        "injects text",
+    ];
+    let mut attackers: Addresses =
+        (11..).zip(names).map(|(host, name)| (address(family, ATTACKERS, host), name)).collect();
+    attackers.insert(address(family, ATTACKERS, FIRST), "guesses by Verto");
+    assert_eq!(attackers.len(), 10);
+    attackers
+}
+
+/// What the good ones do, while the others attack.
+fn live(street: &Street<'_>) {
+    // Everybody is registered, as on any day.
+    thread::scope(|scope| {
+        for (host, account) in (11..16).zip(["1001", "1002", "1003", "1004", "1005"]) {
+            scope.spawn(move || street.phone(host, Udp, account));
+        }
+        scope.spawn(|| street.phone(FIRST, Tcp, "1006"));
+        for account in ["1007", "1008", "1009"] {
+            scope.spawn(move || assert_eq!(street.register(OFFICE, account, PASSWORD), [401, 200]));
+        }
+        scope.spawn(|| assert_eq!(street.register(FORGED_PHONE, "1011", PASSWORD), [401, 200]));
+    });
+    street.wait_until_known(address(street.family, NEIGHBOURS, TRUNK));
+    street.wait_until_known(address(street.family, NEIGHBOURS, FORGED_PHONE));
+    // And then it happens.
+    thread::scope(|scope| {
+        scope.spawn(|| street.phone(11, Udp, "1001"));
+        scope.spawn(|| {
+            for _ in 0..TRIES {
+                assert_eq!(street.register(OFFICE, "1010", "the old one"), [401, 403]);
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..4 {
+                assert_eq!(street.register(MISTYPER, "1012", "oops"), [401, 403]);
+            }
+            assert_eq!(street.register(MISTYPER, "1012", PASSWORD), [401, 200]);
+        });
+        scope.spawn(|| street.forge(FORGED_PHONE, "1011"));
+        scope.spawn(|| street.forge(TRUNK, "1013"));
+        attack(street, scope);
+    });
+}
+
+fn attack<'scope>(street: &'scope Street<'_>, scope: &'scope thread::Scope<'scope, '_>) {
+    let wrong = Answer::Password("guess");
+    let register = Request { user: b"1000", headers: REGISTER, answer: wrong, ..Request::default() };
+    scope.spawn(move || street.attack(11, SIP, |agent, _| agent.send(&register)));
+    scope.spawn(move || {
+        street.attack(12, SIP, |agent, number| {
+            let user = (1000 + number).to_string();
+            agent.send(&Request { user: user.as_bytes(), ..register })
+        });
+    });
+    let invite = Request { method: "INVITE", to: Some("9196"), headers: "", ..register };
+    scope.spawn(move || street.attack(13, SIP, |agent, _| send_patiently(agent, &invite)));
+    let subscribe = Request { method: "SUBSCRIBE", to: Some("1001"), headers: BUSY_LAMP, ..register };
+    scope.spawn(move || street.attack(14, SIP, |agent, _| agent.send(&subscribe)));
+    let message = Request { method: "MESSAGE", to: Some("1001"), headers: TEXT, body: "x", ..register };
+    scope.spawn(move || street.attack(15, SIP, |agent, _| agent.send(&message)));
+    scope.spawn(move || {
+        street.attack(16, SIP, |agent, _| agent.send(&Request { answer: Answer::Never, ..register }));
+    });
+    scope.spawn(move || {
+        let hides = Request { answer: Answer::MadeUp, call_id: Some("always-the-same"), ..register };
+        street.attack(17, SIP, |agent, _| agent.send(&hides));
+    });
+    scope.spawn(move || {
+        let call = Request { to: Some("900441234567890"), answer: Answer::Never, ..invite };
+        street.attack(18, EXTERNAL_SIP, |agent, _| send_patiently(agent, &call));
+    });
+    scope.spawn(move || {
+        street.attack(19, SIP, |agent, number| {
+            let name = INJECTIONS[number % INJECTIONS.len()];
+            agent.send(&Request { user: name.as_bytes(), auth_user: Some("1000"), ..register })
+        });
+    });
+    scope.spawn(move || {
+        for _ in 0..TRIES {
+            let peer = &street.site.network.attacker;
+            // Where the firewall has it, no connection is made any more.
+            if verto::try_login(peer, street.site.port(street.family, VERTO), "1000", "guess") != Some(false)
+            {
+                return;
+            }
+        }
+    });
+}
+
+/// Names that would have strangers banned, if they could.
+const INJECTIONS: [&str; 4] = [
+    "x] ip[8.8.8.8] at[",
+    "\" ip=8.8.4.4 known=no user=\"",
+    "fold\r\n 2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=2001:4860:4860::8888 user=",
+    "fold\r\n A registration failed user[q] ip[9.9.9.9] at[",
+];
+
+fn over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban) {
+    let (site, _trunks) = build();
+    let site = &site;
+    let daemon = Daemon::start(fail2ban, &site.network.server, &site.log_file(), "");
+    wait_until("the jail", || daemon.is_up());
+    let streets = [V4, V6].map(|family| Street { site, family });
+    thread::scope(|scope| {
+        for street in &streets {
+            scope.spawn(|| live(street));
+        }
+    });
+
+    let attackers: Addresses = [V4, V6].into_iter().flat_map(attackers).collect();
+    let good: Addresses = [V4, V6].into_iter().flat_map(good).collect();
+    // Who is missing then is seen below.
+    let until = Instant::now() + UNTIL_BANNED;
+    while !attackers.keys().all(|ip| banned(site).contains(ip)) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(100));
+    }
+    // Nothing is to come any more, and what came has been read once a test at the log's end bans its address.
+    wait_at_most(UNTIL_BANNED, "the last challenge", || {
+        let status = site.status();
+        status["challenges"]["waiting"] == 0 && status["look_ups"]["unconfirmed_waiting"] == 0
+    });
+    site.cli("fail2ban test 192.0.2.1 10");
+    let marker = IpAddr::from([192, 0, 2, 1]);
+    wait_until("the test to be banned", || banned(site).contains(&marker));
+
+    let mut banned = banned(site);
+    let rows = good.iter().chain(&attackers).map(|(ip, who)| {
+        let state = if banned.contains(ip) { "banned" } else { "free" };
+        format!("{state:<7} {ip:<19} {who}")
+    });
+    let table = format!("{fail2ban}:\n{}", rows.collect::<Vec<_>>().join("\n"));
+    println!("{table}");
+    let told = || format!("{table}\n{}", site.log_text());
+    let mut expected: Vec<IpAddr> = attackers.keys().copied().chain([marker]).collect();
+    expected.sort();
+    banned.sort();
+    assert_eq!(banned, expected, "{}", told());
+    for street in &streets {
+        // Without known addresses these would have been banned.
+        for host in [OFFICE, FORGED_PHONE, TRUNK] {
+            let ip = address(street.family, NEIGHBOURS, host);
+            let failures = site.log_text().matches(&format!("register_failure ip={ip} known=yes ")).count();
+            assert!(failures >= TRIES, "{ip}: {failures} failures\n{}", told());
+        }
+        for ip in self::good(street.family).keys() {
+            assert!(street.is_answered(*ip), "{ip} is not answered");
+        }
+        for ip in self::attackers(street.family).keys() {
+            assert!(!street.is_answered(*ip), "{ip} is answered");
+        }
+    }
+}

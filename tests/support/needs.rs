@@ -1,0 +1,87 @@
+//! What tests may need.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use super::suite::Why;
+
+/// The stand-in, for what can't be done with a real FreeSWITCH: storms, failures on demand, the host's log.
+pub fn stand_in() -> Result<(), Why> {
+    match std::env::var_os("FREESWITCH_PREFIX") {
+        None => Ok(()),
+        Some(_) => Err(Why::OtherHost("it is for the stand-in, and FREESWITCH_PREFIX is set".into())),
+    }
+}
+
+/// A real FreeSWITCH.
+pub fn free_switch() -> Result<(), Why> {
+    match std::env::var_os("FREESWITCH_PREFIX") {
+        Some(prefix) if !prefix.is_empty() => Ok(()),
+        _ => Err(Why::Missing("FREESWITCH_PREFIX names no installed FreeSWITCH".into())),
+    }
+}
+
+/// The right to mount a small file system.
+pub fn mount() -> Result<(), Why> {
+    works("a disk can't be mounted here (root can)", "unshare -m mount -t tmpfs -o size=64k tmpfs /mnt")
+}
+
+/// The right to make network namespaces.
+pub fn network() -> Result<(), Why> {
+    works("network namespaces can't be made here (root can)", "unshare -n ip link set lo up")
+}
+
+/// nftables.
+pub fn nftables() -> Result<(), Why> {
+    works("nftables is not installed", "nft --version")
+}
+
+/// iptables.
+pub fn iptables() -> Result<(), Why> {
+    works("iptables is not installed", "iptables --version")
+}
+
+/// sipp, which makes calls.
+pub fn sipp() -> Result<(), Why> {
+    command_exists("sipp is not installed (Debian: sip-tester)", "sipp")
+}
+
+/// FreeSWITCH's own mod_fail2ban, to compare with.
+pub fn c_module() -> Result<(), Why> {
+    match std::env::var_os("C_MODULE_SO") {
+        Some(path) if !path.is_empty() => Ok(()),
+        _ => Err(Why::Missing("C_MODULE_SO names no mod_fail2ban.so of FreeSWITCH's own".into())),
+    }
+}
+
+/// Where that is.
+pub fn c_module_path() -> PathBuf {
+    std::env::var_os("C_MODULE_SO").expect("the suite has seen that it is set").into()
+}
+
+fn command_exists(otherwise: &str, name: &str) -> Result<(), Why> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|folder| folder.join(name).exists());
+    if found { Ok(()) } else { Err(Why::Missing(otherwise.to_owned())) }
+}
+
+/// Tries a command, once for all tests of the suite.
+fn works(otherwise: &str, command: &'static str) -> Result<(), Why> {
+    static TRIED: Mutex<Option<HashMap<&str, Result<(), Why>>>> = Mutex::new(None);
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let try_it = || {
+        let mut words = command.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        match command.args(words).output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                Err(Why::Missing(format!("{otherwise}: {said}")))
+            }
+            Err(error) => Err(Why::Missing(format!("{otherwise}: {error}"))),
+        }
+    };
+    tried.get_or_insert_default().entry(command).or_insert_with(try_it).clone()
+}
