@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::Mutex;
 
-use mod_fail2ban::host::boundary::{guard, keep_panics};
+use mod_fail2ban::host::boundary::{guard, install_panic_hook};
 use mod_fail2ban::sys;
 
 static SAID: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
@@ -31,7 +31,7 @@ unsafe extern "C" fn switch_log_printf(
 
 #[test]
 fn a_panic_stops_at_the_boundary_and_is_said() {
-    keep_panics();
+    install_panic_hook();
     assert_eq!(guard("the event handler", 7, || 8), 8);
     assert!(SAID.lock().unwrap().is_empty());
 

@@ -5,14 +5,15 @@
 mod reader;
 
 use libfuzzer_sys::fuzz_target;
-use mod_fail2ban::acl_line;
-use mod_fail2ban::event_type::EventType;
-use mod_fail2ban::signal::{Field, Signal, Texts};
+use mod_fail2ban::event::host_line;
+use mod_fail2ban::event::event_type::EventType;
+use mod_fail2ban::event::field::{Field, Texts};
+use mod_fail2ban::event::signal::Signal;
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
     let event_type = EventType::ALL[usize::from(*first) % EventType::COUNT];
-    if let Some(signal) = acl_line::parse(rest, false).and_then(|rejection| rejection.signal) {
+    if let Some(signal) = host_line::parse(rest, false).and_then(|rejection| rejection.signal) {
         reader::check(&signal);
     }
 
@@ -22,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(signal) = Signal::from_texts(event_type, texts) {
         reader::check(&signal);
     }
-    texts[Field::Ip as usize] = Some(b"192.0.2.7");
-    texts[Field::Success as usize] = Some(b"0");
+    texts.set(Field::Ip, Some(b"192.0.2.7"));
+    texts.set(Field::Success, Some(b"0"));
     reader::check(&Signal::from_texts(event_type, texts).expect("an event with an address is a signal"));
 });

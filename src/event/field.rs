@@ -69,3 +69,9 @@ impl<'a> Texts<'a> {
         self.0[field as usize] = text;
     }
 }
+
+impl<'a> From<[Option<&'a [u8]>; Field::COUNT]> for Texts<'a> {
+    fn from(texts: [Option<&'a [u8]>; Field::COUNT]) -> Texts<'a> {
+        Texts(texts)
+    }
+}

@@ -16,6 +16,8 @@
 //! | `{"clock":3600}` | sets the wall clock that many seconds away from the machine's; see `clock` |
 //! | `{"fail":{"function":"switch_event_bind_removable","nth":2}}`, `{"fail":null}` | has one call of the module's fail; `null` takes it back and tells whether it was still to come |
 //! | `{"registrations":[{"reg_user":"…","realm":"…","network_ip":"…","expires":0}]}` | sets what the core's database has |
+//! | `{"without_password":["user@domain"]}` | these users of the directory have no password; all others have one |
+//! | `{"ready":false}` | the switch is starting or shutting down: using its database is a fault of the module's |
 //! | `{"log":{"level":4,"channel":0,"file":"sofia_reg.c","text":"IP …"}}` | writes a line to the host's log |
 //! | `{"storm":{"threads":4,"count":100000,"seconds":2,"event":{…}}}` | many events at once; replies with the handler's times |
 //! | `{"storm":{…,"background":true}}`, `{"join":{}}` | the same, while other requests are served; `join` ends it |
@@ -57,7 +59,7 @@ use serde_json::{Value, json};
 use crate::host::call::Call;
 use crate::host::database::{self, Registration};
 use crate::host::event::{self, Event};
-use crate::host::{acl, completions, failures, log, search, threads, xml};
+use crate::host::{acl, completions, failures, log, search, state, threads, user, xml};
 use crate::loader::Loader;
 use crate::storm::Storm;
 
@@ -229,6 +231,11 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
             return Ok(was_pending.into());
         }
         "registrations" => set_registrations(body)?,
+        "without_password" => {
+            let users = body.as_array().into_iter().flatten().filter_map(Value::as_str);
+            user::set_without_password(users.map(str::to_owned).collect());
+        }
+        "ready" => state::set_ready(body == true),
         "log" => write_log(body)?,
         "complete" => {
             let start = text()?;
@@ -261,10 +268,9 @@ fn api(loader: &Loader, line: &str) -> Answer {
 fn execute(loader: &Loader, request: &Value) -> Result<(), String> {
     let text = |name: &str| c_string(request.get(name).and_then(Value::as_str).unwrap_or_default());
     let channel = &request["channel"];
-    let profile = headers::parse(&texts_alone(&channel["caller_profile"]))?;
-    let profile = profile.into_iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
-    let variables = headers::parse(&texts_alone(&channel["variables"]))?;
-    let mut call = Call::new(profile.collect(), variables)?;
+    let mut variables = headers::parse(&texts_alone(&channel["variables"]))?;
+    variables.extend(headers::parse(&texts_alone(&channel["caller_profile"]))?);
+    let mut call = Call::new(variables);
     let app = text("app")?;
     let done = loader.execute(&app, &text("data")?, &mut call);
     done.ok_or_else(|| format!("-ERR {} Application not found!", app.to_string_lossy()))

@@ -53,12 +53,6 @@ fn layouts() -> Vec<(&'static str, usize, Vec<Field>)> {
         switch_application_interface_t {
             interface_name application_function long_desc short_desc syntax flags rwlock refs reflock parent next
         }
-        switch_caller_profile_t {
-            username dialplan caller_id_name caller_id_number orig_caller_id_name orig_caller_id_number
-            callee_id_name callee_id_number caller_ton caller_numplan network_addr ani ani_ton ani_numplan aniii
-            rdnis rdnis_ton rdnis_numplan destination_number destination_number_ton destination_number_numplan
-            source chan_name
-        }
         switch_stream_handle_t {
             read_function write_function raw_write_function data end data_size data_len alloc_len alloc_chunk
             param_event

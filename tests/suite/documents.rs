@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::suite::{Suite, tests};
-use mod_fail2ban::console;
-use mod_fail2ban::event_type::{EventType, Forgeable};
-use mod_fail2ban::line::Format;
-use mod_fail2ban::settings::{PARAMETERS, Settings};
-use mod_fail2ban::signal::Field;
+use mod_fail2ban::console::command as console;
+use mod_fail2ban::event::event_type::{EventType, Forgeable};
+use mod_fail2ban::event::field::Field;
+use mod_fail2ban::log::line::Format;
+use mod_fail2ban::settings::{Settings, parse::PARAMETERS};
 use quick_xml::events::Event;
 
 /// The tests of this file.
@@ -179,7 +179,7 @@ fn the_shipped_settings_log_what_the_shipped_jail_counts() {
     let (settings, warnings) = Settings::parse(&read(SETTINGS), Path::new("/var/log/freeswitch")).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.format, Format::Dated);
-    assert!(settings.knows());
+    assert!(settings.tracks_known());
     let logged: BTreeSet<_> = settings.event_names().into_iter().collect();
     let expected: BTreeSet<_> = names(all()).difference(&names(HARMLESS)).copied().collect();
     assert_eq!(logged, expected, "{SETTINGS}, events");

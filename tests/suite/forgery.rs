@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
-use mod_fail2ban::acl_line;
-use mod_fail2ban::event_type::EventType;
-use mod_fail2ban::line::Format;
-use mod_fail2ban::signal::{Field, Signal, Texts};
+use mod_fail2ban::event::event_type::EventType;
+use mod_fail2ban::event::field::{Field, Texts};
+use mod_fail2ban::event::host_line;
+use mod_fail2ban::event::signal::Signal;
+use mod_fail2ban::log::line::Format;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -83,15 +84,15 @@ fn event_texts() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
 }
 
 fn borrowed(texts: &[Option<Vec<u8>>]) -> Texts<'_> {
-    std::array::from_fn(|at| texts[at].as_deref())
+    std::array::from_fn(|at| texts[at].as_deref()).into()
 }
 
 proptest! {
     fn one_event_is_one_line_that_says_who_did_what(event_type in event_type(), ip in address(), texts in event_texts()) {
         let ip_text = ip.to_string();
         let mut texts = borrowed(&texts);
-        texts[Field::Ip as usize] = Some(ip_text.as_bytes());
-        texts[Field::Success as usize] = Some(b"0");
+        texts.set(Field::Ip, Some(ip_text.as_bytes()));
+        texts.set(Field::Success, Some(b"0"));
         let signal = Signal::from_texts(event_type, texts).expect("an event with an address is a signal");
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
@@ -99,7 +100,7 @@ proptest! {
 
     fn an_address_is_parsed_or_there_is_no_line(event_type in event_type(), texts in event_texts()) {
         let mut texts = borrowed(&texts);
-        texts[Field::Success as usize] = Some(b"0");
+        texts.set(Field::Success, Some(b"0"));
         if let Some(signal) = Signal::from_texts(event_type, texts) {
             reader::check(&signal);
         }
@@ -107,10 +108,10 @@ proptest! {
 
     fn a_line_of_the_hosts_log_gives_no_more_than_the_address_it_begins_with(ip in address(), rest in hostile_text()) {
         let line = [format!(" IP {ip} Rejected by acl \"").as_bytes(), &rest].concat();
-        let signal = acl_line::parse(&line, false).expect("a rejection").signal.expect("an address");
+        let signal = host_line::parse(&line, false).expect("a rejection").signal.expect("an address");
         prop_assert_eq!(signal.ip, ip.to_canonical());
         reader::check(&signal);
-        if let Some(signal) = acl_line::parse(&rest, false).and_then(|rejection| rejection.signal) {
+        if let Some(signal) = host_line::parse(&rest, false).and_then(|rejection| rejection.signal) {
             reader::check(&signal);
         }
     }
@@ -148,10 +149,10 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
             // fail2ban 1.0.2 can't read "::", from where nobody sends.
             let ip = if ip.is_unspecified() { IpAddr::from([192, 0, 2, 7]) } else { ip }.to_string();
             let mut texts = borrowed(&texts);
-            texts[Field::Ip as usize] = Some(ip.as_bytes());
-            texts[Field::Success as usize] = Some(b"0");
+            texts.set(Field::Ip, Some(ip.as_bytes()));
+            texts.set(Field::Success, Some(b"0"));
             // What the sender writes is never a transport.
-            texts[Field::Transport as usize] = None;
+            texts.set(Field::Transport, None);
             let signal = Signal::from_texts(event_type, texts).expect("a signal");
             lines.extend(reader::written(format, &signal, known));
             let found = match format {

@@ -9,15 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::suite::{Suite, tests};
-use mod_fail2ban::buffer::Counters;
-use mod_fail2ban::credentials::LookUp;
-use mod_fail2ban::event_type::EventType;
-use mod_fail2ban::host::log::Level;
-use mod_fail2ban::journal::{Host, Journal};
-use mod_fail2ban::line::Format;
+use mod_fail2ban::event::event_type::EventType;
+use mod_fail2ban::event::field::Field;
+use mod_fail2ban::event::signal::Signal;
+use mod_fail2ban::host::say::Level;
+use mod_fail2ban::log::buffer::Counters;
+use mod_fail2ban::log::journal::{Host, Journal};
+use mod_fail2ban::log::line::Format;
+use mod_fail2ban::memory::lookup::Lookup;
 use mod_fail2ban::settings::Settings;
-use mod_fail2ban::signal::{Field, Signal};
-use mod_fail2ban::timestamp::{LocalTime, Now};
+use mod_fail2ban::time::{LocalTime, Now};
 
 /// The tests of this file.
 pub fn add_to(suite: &mut Suite) {
@@ -98,7 +99,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
         for field in [Field::CallId, Field::Agent, Field::Realm, Field::ToUser] {
             hostile.set(field, Some(&[0x1b; 300]));
         }
-        let look_up = |ip| LookUp {
+        let look_up = |ip| Lookup {
             ip,
             port: Some(b"5060"),
             method: b"SUBSCRIBE",
@@ -122,9 +123,11 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             signal.set(Field::Result, Some(result));
             record(&journal, signal.clone(), false);
             signal.ip = number.to_be_bytes().into();
-            journal.looked_up(&look_up(signal.ip), false);
+            journal.looked_up(&journal.settings(), &look_up(signal.ip), false);
             record(&journal, signal, number % 7 == 0);
-            journal.with_memory(|_, memory| memory.confirmed_call(&[0x1b; 300], None));
+            journal.with_memory(|now, memory| {
+                memory.watch.as_mut().map(|watch| watch.confirmed_call(now, &[0x1b; 300], None))
+            });
         }
         assert_eq!(ALLOCATIONS.get() - before, 0, "{format:?}");
         stop(&journal);

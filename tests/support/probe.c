@@ -105,10 +105,11 @@ static void application(switch_core_session_t *session, const char *data)
 {
 	char text[300];
 	switch_channel_t *channel = switch_core_session_get_channel(session);
-	switch_caller_profile_t *profile = switch_channel_get_caller_profile(channel);
-	const char *variable = switch_channel_get_variable_dup(channel, "sip_via_protocol", SWITCH_FALSE, -1);
+	const char *from = switch_channel_get_variable_dup(channel, "network_addr", SWITCH_TRUE, -1);
+	const char *to = switch_channel_get_variable_dup(channel, "destination_number", SWITCH_TRUE, -1);
+	const char *variable = switch_channel_get_variable_dup(channel, "sip_via_protocol", SWITCH_TRUE, -1);
 	snprintf(text, sizeof(text), NAME ": %s from %s to %s by %s", data,
-			 profile->network_addr ? profile->network_addr : "nowhere", profile->destination_number,
+			 from ? from : "nowhere", to,
 			 variable ? variable : "no variable");
 	say(text);
 }

@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
-use mod_fail2ban::event_type::EventType;
-use mod_fail2ban::line::{self, Format};
-use mod_fail2ban::signal::{Field, Signal};
-use mod_fail2ban::timestamp::Stamp;
+use mod_fail2ban::event::event_type::EventType;
+use mod_fail2ban::event::field::Field;
+use mod_fail2ban::event::signal::Signal;
+use mod_fail2ban::log::line::{self, Format};
+use mod_fail2ban::time::Stamp;
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]

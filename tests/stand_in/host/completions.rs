@@ -18,6 +18,7 @@ pub fn all() -> Vec<String> {
 /// `string` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn switch_console_set_complete(string: *const c_char) -> sys::switch_status_t {
+    super::state::use_database("completions");
     // SAFETY: as this function asks of its caller.
     let Some(Ok(string)) = (unsafe { super::borrowed(string) }).map(|string| string.to_str()) else {
         return sys::SWITCH_STATUS_FALSE;

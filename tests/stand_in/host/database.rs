@@ -42,6 +42,7 @@ pub unsafe extern "C" fn _switch_core_db_handle(
     _func: *const c_char,
     _line: c_int,
 ) -> sys::switch_status_t {
+    super::state::use_database("a handle of the database");
     if failures::is_due("_switch_core_db_handle") {
         // SAFETY: as this function asks of its caller.
         unsafe { handle.write(ptr::null_mut()) };

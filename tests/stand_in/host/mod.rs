@@ -11,7 +11,9 @@ pub mod failures;
 pub mod interface;
 pub mod log;
 pub mod search;
+pub mod state;
 pub mod threads;
+pub mod user;
 pub mod xml;
 
 use std::ffi::{CStr, CString, c_char};

@@ -166,6 +166,16 @@ pub unsafe extern "C" fn switch_xml_open_cfg(
     root
 }
 
+/// Opens an element that is its own root.
+pub(super) fn open(text: CString) -> sys::switch_xml_t {
+    // SAFETY: all zero bytes are an element without anything.
+    let empty = || Box::new(unsafe { std::mem::zeroed::<sys::switch_xml>() });
+    let mut document = Document { root: empty(), node: empty(), text };
+    let root = &raw mut *document.root;
+    OPEN.lock().push(document);
+    root
+}
+
 /// The element as text, for the caller to free.
 #[unsafe(no_mangle)]
 pub extern "C" fn switch_xml_toxml_ex(
@@ -174,7 +184,10 @@ pub extern "C" fn switch_xml_toxml_ex(
     _use_utf8_encoding: sys::switch_bool_t,
 ) -> *mut c_char {
     let open = OPEN.lock();
-    match open.iter().find(|document| ptr::eq(&raw const *document.node, xml)) {
+    let is_it = |document: &&Document| {
+        ptr::eq(&raw const *document.node, xml) || ptr::eq(&raw const *document.root, xml)
+    };
+    match open.iter().find(is_it) {
         Some(document) => super::malloced(&document.text),
         None => super::fault("the text of an element that is not open"),
     }

@@ -230,6 +230,16 @@ impl Switch {
         self.stand_in().ask(&json!({ "slow_xml": null }));
     }
 
+    /// Has these users of the directory, `user@domain`, be without a password, in the stand-in only.
+    pub fn set_without_password(&self, users: &[&str]) {
+        self.stand_in().ask(&json!({ "without_password": users }));
+    }
+
+    /// Has the switch be up, or starting or shutting down without a database, in the stand-in only.
+    pub fn set_ready(&self, ready: bool) {
+        self.stand_in().ask(&json!({ "ready": ready }));
+    }
+
     /// Sets the wall clock that many seconds away from the machine's, in the stand-in only.
     pub fn set_clock(&self, seconds: i64) {
         self.stand_in().ask(&json!({ "clock": seconds }));
