@@ -338,7 +338,7 @@ fn the_manual_page_is_made_from_its_source_as_it_is_now() {
         page += text;
         page += "\n";
     }
-    for escape in ["\\fB", "\\fC", "\\fI", "\\fP", "\\fR", "\\&"] {
+    for escape in ["\\fB", "\\fI", "\\fP", "\\fR", "\\&"] {
         page = page.replace(escape, "");
     }
     let page = words(&page.replace("\\-", "-").replace("\\(bu 2", ""));
