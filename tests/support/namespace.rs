@@ -67,7 +67,8 @@ impl Namespace {
                 _ => Err(io::Error::last_os_error()),
             }
         });
-        let inside = made.join().unwrap().map_err(|error| format!("a network namespace ({role}): {error}"))?;
+        let inside =
+            made.join().unwrap().map_err(|error| format!("a network namespace ({role}): {error}"))?;
         let name = format!("/proc/{}/fd/{}", process::id(), inside.as_raw_fd());
         ip(&format!("-n {name} link set lo up"))?;
         Ok(Namespace { inside, net: format!("--net={name}"), name })

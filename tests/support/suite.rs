@@ -291,15 +291,13 @@ pub mod needs {
     fn works(otherwise: &str, command: &'static str) -> Result<(), Why> {
         static TRIED: Mutex<Option<HashMap<&str, Result<(), Why>>>> = Mutex::new(None);
         let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
-        let try_it = || {
-            match Command::new("sh").args(["-c", command]).output() {
-                Ok(output) if output.status.success() => Ok(()),
-                Ok(output) => {
-                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    Err(Why::Missing(format!("{otherwise}: {said}")))
-                }
-                Err(error) => Err(Why::Missing(format!("{otherwise}: {error}"))),
+        let try_it = || match Command::new("sh").args(["-c", command]).output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                Err(Why::Missing(format!("{otherwise}: {said}")))
             }
+            Err(error) => Err(Why::Missing(format!("{otherwise}: {error}"))),
         };
         tried.get_or_insert_default().entry(command).or_insert_with(try_it).clone()
     }
