@@ -1,11 +1,13 @@
 //! The journal by itself, under many threads: every signal is accounted for at any moment, and entering one
 //! allocates nothing.
 
+mod support;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use mod_fail2ban::buffer::Counters;
@@ -17,6 +19,7 @@ use mod_fail2ban::line::Format;
 use mod_fail2ban::settings::Settings;
 use mod_fail2ban::signal::{Field, Signal};
 use mod_fail2ban::timestamp::{LocalTime, Now};
+use support::wait_until;
 
 /// Counts what each thread allocates.
 struct Counting;
@@ -124,7 +127,6 @@ fn written_waiting_and_dropped_are_what_was_seen_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), |settings| settings.buffer_size = 64 << 10);
     let journal = Journal::start(settings.clone(), host()).unwrap();
-    let looking = AtomicBool::new(true);
     let signal = |event_type| Signal::new(event_type, [192, 0, 2, 7].into(), b"1009");
     thread::scope(|scope| {
         let enter = |event_type| {
@@ -133,25 +135,19 @@ fn written_waiting_and_dropped_are_what_was_seen_at_any_moment() {
         };
         let threads =
             [EventType::RegisterAttempt, EventType::RegisterFailure, EventType::RegisterFailure].map(enter);
-        scope.spawn(|| {
-            let mut last = 0;
-            while looking.load(Ordering::Relaxed) {
-                for Counters { seen, written, dropped } in journal.snapshot().counters {
-                    assert!(written + dropped <= seen);
-                }
-                let seen = journal.snapshot().counters[EventType::RegisterFailure as usize].seen;
-                assert!(seen >= last);
-                last = seen;
+        let mut last = 0;
+        while !threads.iter().all(ScopedJoinHandle::is_finished) {
+            for Counters { seen, written, dropped } in journal.snapshot().counters {
+                assert!(written + dropped <= seen);
             }
-        });
-        for thread in threads {
-            thread.join().unwrap();
+            let seen = journal.snapshot().counters[EventType::RegisterFailure as usize].seen;
+            assert!(seen >= last);
+            last = seen;
         }
-        looking.store(false, Ordering::Relaxed);
     });
-    while journal.snapshot().counters.iter().any(|counters| counters.waiting() > 0) {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("every line to be written", || {
+        journal.snapshot().counters.iter().all(|counters| counters.waiting() == 0)
+    });
     let counters = journal.snapshot().counters[EventType::RegisterFailure as usize];
     assert_eq!((counters.seen, counters.written + counters.dropped), (100_000, 100_000));
     stop(&journal);
@@ -178,18 +174,16 @@ fn after_a_panic_the_writer_goes_on_and_the_accounts_are_right() {
     let journal = Journal::start(settings.clone(), Host { say, ..host() }).unwrap();
     let signal = Signal::new(EventType::RegisterFailure, [192, 0, 2, 7].into(), b"1009");
     let counters = || journal.snapshot().counters[EventType::RegisterFailure as usize];
-    while TOLD.load(Ordering::Relaxed) == 0 {
+    wait_until("the losses to be reported", || {
+        // More than the buffer holds, and a pause, in which the writer comes to report it.
         (0..100).for_each(|_| record(&journal, signal.clone(), false));
         thread::sleep(Duration::from_millis(300));
-    }
-    while counters().waiting() > 0 {
-        thread::sleep(Duration::from_millis(1));
-    }
+        TOLD.load(Ordering::Relaxed) > 0
+    });
+    wait_until("every line to be written", || counters().waiting() == 0);
     let before = counters().written;
     record(&journal, signal.clone(), false);
-    while counters().written == before {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("one more line", || counters().written > before);
     let last = counters();
     assert_eq!(last.seen, last.written + last.dropped);
     stop(&journal);
