@@ -126,6 +126,16 @@ const IN_A_ROOT: &[Test] = &[
         );
         assert!(!root.has(&format!("{FILTER}.dpkg-bak")) && !root.has(&format!("{JAIL}.dpkg-bak")));
     }),
+    ("an_upgrade_mends_an_installation_that_a_file_made_by_hand_has_stopped", |(packages, root)| {
+        root.dpkg(&["--unpack", &packages.release_1_1_0.in_root()]);
+        root.write(FILTER, "of a how-to");
+        let said = root.dpkg_fails(&["--configure", "--pending"]);
+        assert!(said.contains("conffile prompt"), "{said}");
+        root.install(&[&packages.ours]);
+        root.assert_ours(packages);
+        assert_eq!(root.read(FILTER), shipped("fail2ban/filter.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(&format!("{FILTER}.dpkg-bak")), "of a how-to");
+    }),
     ("files_made_by_hand_make_room_without_a_question_and_are_kept", |(packages, root)| {
         root.write(FILTER, "of a how-to");
         root.write(JAIL, "of a how-to, too");
