@@ -3,7 +3,7 @@
 # debian/changelog have to be the tag. Prints this release's part of CHANGELOG.md.
 set -eu
 cd "$(dirname "$0")/.."
-tag=${1:?which tag? check-release.sh 1.1.0}
+tag=${1:?which tag? check-release.sh 2.0.0}
 
 bad=0
 compare() { # WHERE VERSION

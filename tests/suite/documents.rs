@@ -1,18 +1,21 @@
 //! The documents, the shipped settings, the fail2ban filter and the CrowdSec parser say the same as the code.
 //!
-//! Whoever adds an event type, a parameter, a command, a message or a metric is told here where else it belongs.
+//! Anyone who adds an event type, a parameter, a command or a metric sees here where else it belongs; for a message
+//! it is `support/diagnostics.rs`, with whatever test provokes it.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::suite::{Suite, tests};
+use crate::support::{Event, Switch, wait_until};
 use mod_fail2ban::console::command as console;
 use mod_fail2ban::event::event_type::{EventType, Forgeable};
 use mod_fail2ban::event::field::Field;
 use mod_fail2ban::log::line::Format;
 use mod_fail2ban::settings::{Settings, parse::PARAMETERS};
-use quick_xml::events::Event;
+use quick_xml::events::Event as Xml;
+use serde_json::Value;
 
 /// The tests of this file.
 pub fn add_to(suite: &mut Suite) {
@@ -30,7 +33,6 @@ pub fn add_to(suite: &mut Suite) {
             the_manual_has_every_mode_of_the_filter_and_no_other,
             the_manual_has_the_fields_in_their_order,
             the_manual_has_every_member_of_the_status_and_every_metric,
-            the_manual_has_every_error_and_warning,
             the_manual_page_is_made_from_its_source_as_it_is_now,
             every_link_leads_somewhere,
             the_readme_has_at_most_150_lines_and_names_the_two_commands,
@@ -232,109 +234,56 @@ fn the_manual_has_every_member_of_the_status_and_every_metric() {
     let code = between(section(&manual, "## STATUS"), "`", "`").join(" ");
     let told: BTreeSet<_> =
         code.split(|char: char| !(char.is_ascii_alphanumeric() || "_-".contains(char))).collect();
-    let source = read("src/status.rs");
-    let json = &source[source.find("pub fn json").unwrap()..];
-    let (members, _) = json.rsplit_once("\":").unwrap();
-    let members: Vec<_> = members.split("\":").filter_map(|before| before.rsplit('"').next()).collect();
-    assert!(members.len() > 30, "{members:?}");
-    for member in
-        members.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
-    {
-        let is_setting = PARAMETERS.contains(member);
-        assert!(is_setting || told.contains(member), "STATUS lacks {member}");
-    }
+    let switch = switch_with_everything_to_report();
+    let status: Value = serde_json::from_str(&switch.api("fail2ban status json")).unwrap();
+    let mut members = BTreeSet::new();
+    add_members(&status, &mut members);
+    let (events, parameters) = (names(all()), BTreeSet::from(PARAMETERS));
+    let lacking: Vec<_> = members
+        .iter()
+        .map(String::as_str)
+        .filter(|name| ![&told, &events, &parameters].iter().any(|names| names.contains(name)))
+        .collect();
+    assert!(lacking.is_empty() && members.len() > 30, "STATUS lacks {lacking:?} of {members:?}");
 
-    let source = read("src/metrics.rs");
     let section = section(&manual, "## METRICS");
-    let mut metrics: BTreeSet<&str> = between(&source, "\"fail2ban_", "\"").into_iter().collect();
-    metrics.retain(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
-    assert!(metrics.len() > 10, "{metrics:?}");
+    let text = switch.api("fail2ban metrics");
+    let metrics: BTreeSet<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    assert!(metrics.len() > 10, "{text}");
     for metric in metrics {
-        assert!(section.contains(&format!("`fail2ban_{metric}")), "METRICS lacks fail2ban_{metric}");
+        assert!(section.contains(&format!("`{metric}`")), "METRICS lacks {metric}");
     }
 }
 
-/// What the module says in FreeSWITCH's log: the words that do not vary, in the code and in the manual.
-const MESSAGES: [&[&str]; 15] = [
-    &["mod_fail2ban is not loaded: "],
-    &["mod_fail2ban keeps its settings: "],
-    &["mod_fail2ban stays in memory: "],
-    &["lines wait in memory, at most "],
-    &["failed, please report this: "],
-    &["the writer has failed, please report this; it goes on with the next lines: "],
-    &["unknown parameter ", " is ignored"],
-    &["is not in acl.conf and trusts nobody"],
-    &["<interface-allowlist> leaves out the command fail2ban, the application fail2ban_report, or both"],
-    &["expected what this module has written there"],
-    &["known addresses can't be saved: ", "they are lost when FreeSWITCH ends"],
-    &["has logged in as ", "failures within an hour: a guessed password, or someone who found the right one"],
-    &["failures for ", "users within an hour: a stolen account, or someone who sends them in its name"],
-    &["were dropped"],
-    &["are lost"],
-];
-
-/// And why something was refused.
-const REASONS: [&str; 18] = [
-    ": expected ",
-    "expected a file that FreeSWITCH may write to, in a folder that exists",
-    "<bindings> is missing",
-    "the XML can't be read",
-    "FreeSWITCH has no such configuration",
-    "it is being loaded",
-    "it is loaded already",
-    "it is being unloaded",
-    "no thread can be started",
-    "FreeSWITCH's log can't be listened to",
-    "FreeSWITCH's look-ups can't be seen",
-    "FreeSWITCH gives no module interface",
-    "FreeSWITCH can't read its XML: ",
-    "lines are not written yet, a write to ",
-    "FreeSWITCH does not return from reading its XML, or a disk from saving known addresses",
-    "FreeSWITCH does not let it be unbound, since an event or a look-up is still being handled",
-    "a thread of an unload before this one has still not ended",
-    "it is being loaded or unloaded",
-];
-
-fn the_manual_has_every_error_and_warning() {
-    let manual = read(MANUAL);
-    let manual = joined(section(&manual, "## DIAGNOSTICS"));
-    let source = source();
-    for part in MESSAGES.iter().flat_map(|message| message.iter()).chain(&REASONS) {
-        assert!(manual.contains(part.trim()), "the manual lacks {part:?}");
-        assert!(
-            source.contains(part.trim()),
-            "the module does not say {part:?} any more: correct the manual, too"
-        );
-    }
-    // Whoever says something more comes by here, and adds it above.
-    let said = source.matches("Level::Error").count() + source.matches("Level::Warning").count();
-    assert_eq!(said, 12, "is a new ERROR or WARNING in the manual and in MESSAGES?");
-    let settings = source.matches("warnings.push(").count() + source.matches("warnings.extend(").count();
-    assert_eq!(settings, 3, "is a new WARNING about settings in the manual and in MESSAGES?");
+/// A switch whose log can't be written, that knows an address, and at which somebody has failed: no list of its
+/// status is empty.
+fn switch_with_everything_to_report() -> Switch {
+    let params = [("logfile", "/dev/full"), ("known-for", "1d"), ("events", "register_failure")];
+    let params = params.map(|(name, value)| format!("<param name=\"{name}\" value=\"{value}\"/>"));
+    let switch = Switch::loaded(&params.concat());
+    switch.fire_event(&Event::register_attempt("1009", "10.0.0.7", "SUCCESS"));
+    switch.fire_event(&Event::register_failure("1009", "10.0.0.7"));
+    wait_until("the failures in the status", || {
+        let status: Value = serde_json::from_str(&switch.api("fail2ban status json")).unwrap();
+        status["last_error"].is_object() && status["known"]["failing"].get(0).is_some()
+    });
+    switch
 }
 
-/// All of the module's code without tests, comments and the places where texts go over the end of a line.
-fn source() -> String {
-    let mut all = String::new();
-    for folder in ["src", "src/host"] {
-        for file in fs::read_dir(project().join(folder)).unwrap() {
-            let path = file.unwrap().path();
-            // There the levels are given their numbers.
-            let maps_levels = path.ends_with("host/log.rs");
-            if path.extension().is_none_or(|extension| extension != "rs") {
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                if !(maps_levels && line.contains("Level::")) {
-                    all += line;
-                    all += "\n";
-                }
-            }
+/// The names of all members of an object, of those in it as well.
+fn add_members(value: &Value, members: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            members.extend(object.keys().cloned());
+            object.values().for_each(|value| add_members(value, members));
         }
+        Value::Array(values) => values.iter().for_each(|value| add_members(value, members)),
+        _ => {}
     }
-    joined(&all.replace("\\\n", " ")).replace("\\\"", "\"")
 }
 
 fn the_manual_page_is_made_from_its_source_as_it_is_now() {
@@ -352,7 +301,7 @@ fn the_manual_page_is_made_from_its_source_as_it_is_now() {
         page += text;
         page += "\n";
     }
-    for escape in ["\\fB", "\\fC", "\\fI", "\\fP", "\\fR", "\\&"] {
+    for escape in ["\\fB", "\\fI", "\\fP", "\\fR", "\\&"] {
         page = page.replace(escape, "");
     }
     let page = words(&page.replace("\\-", "-").replace("\\(bu 2", ""));
@@ -449,9 +398,9 @@ fn every_piece_of_xml_in_the_documents_can_be_read() {
             let mut depth = 0;
             loop {
                 match reader.read_event() {
-                    Ok(Event::Eof) => break,
-                    Ok(Event::Start(_)) => depth += 1,
-                    Ok(Event::End(_)) => depth -= 1,
+                    Ok(Xml::Eof) => break,
+                    Ok(Xml::Start(_)) => depth += 1,
+                    Ok(Xml::End(_)) => depth -= 1,
                     Ok(_) => {}
                     Err(error) => panic!("{}: {error}: {piece}", document.display()),
                 }

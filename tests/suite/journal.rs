@@ -4,11 +4,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::support::suite::{Suite, tests};
+use crate::support::wait_until;
 use mod_fail2ban::event::event_type::EventType;
 use mod_fail2ban::event::field::Field;
 use mod_fail2ban::event::signal::Signal;
@@ -138,7 +139,6 @@ fn written_waiting_and_dropped_are_what_was_seen_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), |settings| settings.buffer_size = 64 << 10);
     let journal = Journal::start(settings.clone(), host()).unwrap();
-    let looking = AtomicBool::new(true);
     let signal = |event_type| Signal::new(event_type, [192, 0, 2, 7].into(), b"1009");
     thread::scope(|scope| {
         let enter = |event_type| {
@@ -147,25 +147,19 @@ fn written_waiting_and_dropped_are_what_was_seen_at_any_moment() {
         };
         let threads =
             [EventType::RegisterAttempt, EventType::RegisterFailure, EventType::RegisterFailure].map(enter);
-        scope.spawn(|| {
-            let mut last = 0;
-            while looking.load(Ordering::Relaxed) {
-                for Counters { seen, written, dropped } in journal.snapshot().counters {
-                    assert!(written + dropped <= seen);
-                }
-                let seen = journal.snapshot().counters[EventType::RegisterFailure as usize].seen;
-                assert!(seen >= last);
-                last = seen;
+        let mut last = 0;
+        while !threads.iter().all(ScopedJoinHandle::is_finished) {
+            for Counters { seen, written, dropped } in journal.snapshot().counters {
+                assert!(written + dropped <= seen);
             }
-        });
-        for thread in threads {
-            thread.join().unwrap();
+            let seen = journal.snapshot().counters[EventType::RegisterFailure as usize].seen;
+            assert!(seen >= last);
+            last = seen;
         }
-        looking.store(false, Ordering::Relaxed);
     });
-    while journal.snapshot().counters.iter().any(|counters| counters.waiting() > 0) {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("every line to be written", || {
+        journal.snapshot().counters.iter().all(|counters| counters.waiting() == 0)
+    });
     let counters = journal.snapshot().counters[EventType::RegisterFailure as usize];
     assert_eq!((counters.seen, counters.written + counters.dropped), (100_000, 100_000));
     stop(&journal);
@@ -191,18 +185,16 @@ fn after_a_panic_the_writer_goes_on_and_the_accounts_are_right() {
     let journal = Journal::start(settings.clone(), Host { say, ..host() }).unwrap();
     let signal = Signal::new(EventType::RegisterFailure, [192, 0, 2, 7].into(), b"1009");
     let counters = || journal.snapshot().counters[EventType::RegisterFailure as usize];
-    while TOLD.load(Ordering::Relaxed) == 0 {
+    wait_until("the losses to be reported", || {
+        // More than the buffer holds, and a pause, in which the writer comes to report it.
         (0..100).for_each(|_| record(&journal, signal.clone(), false));
         thread::sleep(Duration::from_millis(300));
-    }
-    while counters().waiting() > 0 {
-        thread::sleep(Duration::from_millis(1));
-    }
+        TOLD.load(Ordering::Relaxed) > 0
+    });
+    wait_until("every line to be written", || counters().waiting() == 0);
     let before = counters().written;
     record(&journal, signal.clone(), false);
-    while counters().written == before {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("one more line", || counters().written > before);
     let last = counters();
     assert_eq!(last.seen, last.written + last.dropped);
     stop(&journal);

@@ -36,6 +36,7 @@ const PROGRAMS: &[&str] = &[
     "cat",
     "chmod",
     "chown",
+    "cmp",
     "cp",
     "diff",
     "dpkg",
@@ -106,6 +107,57 @@ const IN_A_ROOT: &[Test] = &[
         assert_eq!(root.read(JAIL), "changed, too");
         assert!(said.contains("fs_cli -x 'reload mod_fail2ban'"), "{said}");
     }),
+    ("an_upgrade_from_1_1_0_replaces_the_kit_and_keeps_what_was_changed", |(packages, root)| {
+        root.install(&[&packages.freeswitch, &packages.c_module, &packages.release_1_1_0]);
+        assert_eq!(root.read(FILTER), "the filter of 1.1.0");
+        root.write(JAIL, "changed");
+
+        // Both have changed the jail: dpkg's own question, with the answer that no question gives.
+        root.dpkg(&["--force-confold", "--install", &packages.ours.in_root()]);
+        root.assert_ours(packages);
+        assert_eq!(root.read(FILTER), shipped("fail2ban/filter.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(JAIL), "changed");
+        assert_eq!(
+            root.read(&format!("{JAIL}.dpkg-dist")),
+            shipped("fail2ban/jail.d/freeswitch-fail2ban.conf")
+        );
+        assert!(!root.has(&format!("{FILTER}.dpkg-bak")) && !root.has(&format!("{JAIL}.dpkg-bak")));
+    }),
+    ("an_upgrade_mends_an_installation_that_a_file_made_by_hand_has_stopped", |(packages, root)| {
+        root.dpkg(&["--unpack", &packages.release_1_1_0.in_root()]);
+        root.write(FILTER, "of a how-to");
+        let said = root.dpkg_fails(&["--configure", "--pending"]);
+        assert!(said.contains("conffile prompt"), "{said}");
+        root.install(&[&packages.ours]);
+        root.assert_ours(packages);
+        assert_eq!(root.read(FILTER), shipped("fail2ban/filter.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(&format!("{FILTER}.dpkg-bak")), "of a how-to");
+    }),
+    ("files_made_by_hand_make_room_without_a_question_and_are_kept", |(packages, root)| {
+        root.write(FILTER, "of a how-to");
+        root.write(JAIL, "of a how-to, too");
+        root.write(ROTATION, &shipped("logrotate/freeswitch-fail2ban"));
+        let said = root.install(&[&packages.ours]);
+        root.assert_ours(packages);
+        assert_eq!(root.read(FILTER), shipped("fail2ban/filter.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(JAIL), shipped("fail2ban/jail.d/freeswitch-fail2ban.conf"));
+        let kept: Vec<_> = said.lines().filter(|line| line.contains("dpkg-bak")).collect();
+        assert_eq!(kept.len(), 2, "{said}");
+        assert!(kept.iter().all(|line| [FILTER, JAIL].iter().any(|file| line.contains(file))), "{said}");
+
+        // Those files are the package's own from now on.
+        root.write(JAIL, "changed");
+        let said = root.install(&[&packages.newer]);
+        assert!(root.read(JAIL) == "changed" && !said.contains("dpkg-bak"), "{said}");
+
+        root.dpkg(&["--purge", OURS]);
+        assert_eq!(root.read(&format!("{FILTER}.dpkg-bak")), "of a how-to");
+        assert_eq!(root.read(&format!("{JAIL}.dpkg-bak")), "of a how-to, too");
+        assert!(!root.has(&format!("{ROTATION}.dpkg-bak")), "a copy of what is there anyway");
+        let left =
+            root.all_files().into_iter().filter(|path| path.to_string_lossy().ends_with("dpkg-backup"));
+        assert_eq!(left.count(), 0);
+    }),
     ("removal_puts_the_c_module_back_and_keeps_the_settings", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.ours]);
         root.dpkg(&["--remove", OURS]);
@@ -115,9 +167,11 @@ const IN_A_ROOT: &[Test] = &[
         assert_eq!(root.read(SETTINGS), packages.settings);
         assert!(root.has(FILTER));
 
-        // And once more.
+        // And once more: what is left of it is its own.
+        root.write(JAIL, "changed");
         root.install(&[&packages.ours]);
         root.assert_ours(packages);
+        assert_eq!(root.read(JAIL), "changed");
     }),
     ("removal_without_a_c_module_leaves_no_module", |(packages, root)| {
         root.install(&[&packages.freeswitch, &packages.ours]);
@@ -133,10 +187,13 @@ const IN_A_ROOT: &[Test] = &[
         root.dpkg(&["--remove", OURS]);
         assert!(!root.has(MODULE) && !root.has(PUT_ASIDE));
     }),
-    ("an_installation_that_fails_puts_the_c_module_back", |(packages, root)| {
+    ("an_installation_that_fails_puts_everything_back", |(packages, root)| {
+        root.write(JAIL, "made by hand");
         root.install(&[&packages.freeswitch, &packages.c_module, &packages.owner_of_the_filter]);
         let said = root.dpkg_fails(&["--install", &packages.ours.in_root()]);
         assert!(said.contains("trying to overwrite"), "{said}");
+        assert_eq!(root.read(JAIL), "made by hand");
+        assert!(!root.has(&format!("{JAIL}.dpkg-backup")));
         assert_eq!(root.read(MODULE), "the C module 1.10.12");
         assert_eq!(root.diversions(), "");
     }),
@@ -223,10 +280,9 @@ const IN_A_ROOT: &[Test] = &[
             let path = format!("usr/share/doc/{OURS}/{file}");
             assert!(root.has(&path), "{path} is not there");
         }
-        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-        assert_eq!(root.read(FILTER), read(&own.join("fail2ban/filter.d/freeswitch-fail2ban.conf")));
-        assert_eq!(root.read(JAIL), read(&own.join("fail2ban/jail.d/freeswitch-fail2ban.conf")));
-        assert_eq!(root.read(ROTATION), read(&own.join("logrotate/freeswitch-fail2ban")));
+        assert_eq!(root.read(FILTER), shipped("fail2ban/filter.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(JAIL), shipped("fail2ban/jail.d/freeswitch-fail2ban.conf"));
+        assert_eq!(root.read(ROTATION), shipped("logrotate/freeswitch-fail2ban"));
         let changes_are_asked_about = root.dpkg(&["--status", OURS]);
         assert!(!changes_are_asked_about.contains("fail2ban.conf.xml"), "{changes_are_asked_about}");
         assert_eq!(root.metadata(MODULE).permissions().mode() & 0o777, 0o644);
@@ -332,6 +388,8 @@ struct Packages {
     folder: TempDir,
     ours: Package,
     newer: Package,
+    /// This package with the number and other kit files of that release.
+    release_1_1_0: Package,
     release_1_0_0: Package,
     freeswitch: Package,
     c_module: Package,
@@ -378,12 +436,23 @@ impl Packages {
         output_of(Command::new("dpkg-deb").arg("-R").arg(&ours.file).arg(&unpacked)).unwrap();
         let module = fs::read(unpacked.join(MODULE)).unwrap();
         let newer_module = [&module[..], b"newer"].concat();
-        fs::write(unpacked.join(MODULE), &newer_module).unwrap();
-        let control = read(&unpacked.join("DEBIAN/control"));
-        let version = control.lines().find(|line| line.starts_with("Version: ")).unwrap();
-        fs::write(unpacked.join("DEBIAN/control"), control.replace(version, "Version: 99.0")).unwrap();
-        let newer = packages.join("newer.deb");
-        output_of(Command::new("dpkg-deb").arg("-b").arg(&unpacked).arg(&newer)).unwrap();
+        let another_of_ours = |version: &str, files: &[(&str, &[u8])]| {
+            for (path, content) in files {
+                fs::write(unpacked.join(path), content).unwrap();
+            }
+            let control = read(&unpacked.join("DEBIAN/control"));
+            let now = control.lines().find(|line| line.starts_with("Version: ")).unwrap();
+            let control = control.replace(now, &format!("Version: {version}"));
+            fs::write(unpacked.join("DEBIAN/control"), control).unwrap();
+            let file = packages.join(format!("ours-{version}.deb"));
+            output_of(Command::new("dpkg-deb").arg("-b").arg(&unpacked).arg(&file)).unwrap();
+            Package { file }
+        };
+        let newer = another_of_ours("99.0", &[(MODULE, &newer_module)]);
+        let release_1_1_0 = another_of_ours(
+            "1.1.0",
+            &[(MODULE, b"release 1.1.0"), (FILTER, b"the filter of 1.1.0"), (JAIL, b"the jails of 1.1.0")],
+        );
 
         let stand_in = |file: &str, name: &str, version: &str, files: &[(&str, &str)]| {
             stand_in(folder.path(), &packages.join(file), name, version, files)
@@ -393,7 +462,8 @@ impl Packages {
             stand_in(&format!("c-{version}.deb"), THEIRS, version, &[(MODULE, &text)])
         };
         let made = Packages {
-            newer: Package { file: newer },
+            newer,
+            release_1_1_0,
             release_1_0_0: stand_in(
                 "release-1.0.0.deb",
                 THEIRS,
@@ -424,9 +494,7 @@ impl Packages {
             ours,
             module,
             newer_module,
-            settings: read(
-                &Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/autoload_configs/fail2ban.conf.xml"),
-            ),
+            settings: shipped("autoload_configs/fail2ban.conf.xml"),
             folder,
         };
         made.make_template();
@@ -677,6 +745,11 @@ impl Root {
 /// The commands that the package says to run next.
 fn commands(said: &str) -> Vec<&str> {
     said.lines().filter_map(|line| line.strip_prefix("    ")).collect()
+}
+
+/// A file below `conf/`.
+fn shipped(path: &str) -> String {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(path))
 }
 
 fn read(path: &Path) -> String {

@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{self, Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -35,35 +35,51 @@ pub fn output_of(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Runs `ip`.
+/// Runs `ip`; with `-n NAMESPACE` in front, in there. (ip's own `-n` mounts, which fails in a plain chroot.)
 pub fn ip(words: &str) -> Result<String, String> {
-    output_of(Command::new("ip").args(words.split(' ')))
+    let (mut command, words) = match words.strip_prefix("-n ").and_then(|rest| rest.split_once(' ')) {
+        Some((namespace, words)) => {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={namespace}")).arg("ip");
+            (command, words)
+        }
+        None => (Command::new("ip"), words),
+    };
+    output_of(command.args(words.split(' ')))
 }
 
-/// A network namespace, deleted on drop.
+/// A network namespace, which ends with its last user, however the test ends.
 pub struct Namespace {
+    inside: File,
     name: String,
+    net: String,
 }
 
 impl Namespace {
-    /// Fails where network namespaces can't be made, as without root.
+    /// Fails where network namespaces can't be made, as without root. `role` is for the error.
     pub fn new(role: &str) -> Result<Namespace, String> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("f2b-{}-{}-{role}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        ip(&format!("netns add {name}"))?;
-        let namespace = Namespace { name };
-        ip(&format!("-n {} link set lo up", namespace.name))?;
-        Ok(namespace)
+        let made = thread::spawn(|| {
+            // SAFETY: unshare takes no pointers, and moves this thread alone, which ends with this closure.
+            match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+                0 => File::open("/proc/thread-self/ns/net"),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+        let inside =
+            made.join().unwrap().map_err(|error| format!("a network namespace ({role}): {error}"))?;
+        let name = format!("/proc/{}/fd/{}", process::id(), inside.as_raw_fd());
+        ip(&format!("-n {name} link set lo up"))?;
+        Ok(Namespace { inside, net: format!("--net={name}"), name })
     }
 
-    /// Its name, as `ip -n` takes it.
+    /// Its name, as [`ip`] takes it after `-n` and `netns`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// What to put before a command for it to run in here.
-    pub fn within(&self) -> [&str; 4] {
-        ["ip", "netns", "exec", &self.name]
+    pub fn within(&self) -> [&str; 2] {
+        ["nsenter", &self.net]
     }
 
     /// A command that runs in here.
@@ -76,7 +92,7 @@ impl Namespace {
 
     /// Runs `work` on a thread inside; the sockets that it makes stay in here.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let inside = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        let inside = &self.inside;
         thread::scope(|scope| {
             let thread = scope.spawn(move || {
                 // SAFETY: setns takes no pointers, and moves this thread alone, which ends with `work`.
@@ -86,12 +102,6 @@ impl Namespace {
             });
             thread.join().unwrap()
         })
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = ip(&format!("netns del {}", self.name));
     }
 }
 

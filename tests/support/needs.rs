@@ -25,22 +25,26 @@ pub fn free_switch() -> Result<(), Why> {
 
 /// The right to mount a small file system.
 pub fn mount() -> Result<(), Why> {
-    works("a disk can't be mounted here (root can)", "unshare -m mount -t tmpfs -o size=64k tmpfs /mnt")
+    let mount = "disk=$(mktemp -d); mount -t tmpfs -o size=64k tmpfs $disk && umount $disk; failed=$?; \
+                 rmdir $disk; exit $failed";
+    works("a disk can't be mounted here (root can)", mount)
 }
 
 /// The right to make network namespaces.
 pub fn network() -> Result<(), Why> {
-    works("network namespaces can't be made here (root can)", "unshare -n ip link set lo up")
+    let enter = "unshare -n nsenter --net=/proc/self/ns/net \
+                 ip link add link1 type veth peer name link2 netns /proc/self/ns/net";
+    works("network namespaces can't be made here (root can)", enter)
 }
 
 /// nftables.
 pub fn nftables() -> Result<(), Why> {
-    works("nftables is not installed", "nft --version")
+    works("nftables does not work here", "unshare -n nft add table inet a")
 }
 
 /// iptables.
 pub fn iptables() -> Result<(), Why> {
-    works("iptables is not installed", "iptables --version")
+    works("iptables does not work here", "unshare -n iptables --new-chain a")
 }
 
 /// sipp, which makes calls.
@@ -67,21 +71,17 @@ fn command_exists(otherwise: &str, name: &str) -> Result<(), Why> {
     if found { Ok(()) } else { Err(Why::Missing(otherwise.to_owned())) }
 }
 
-/// Tries a command, once for all tests of the suite.
+/// Tries a command of the shell's, once for all tests of the suite.
 fn works(otherwise: &str, command: &'static str) -> Result<(), Why> {
     static TRIED: Mutex<Option<HashMap<&str, Result<(), Why>>>> = Mutex::new(None);
     let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
-    let try_it = || {
-        let mut words = command.split(' ');
-        let mut command = Command::new(words.next().unwrap_or_default());
-        match command.args(words).output() {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                Err(Why::Missing(format!("{otherwise}: {said}")))
-            }
-            Err(error) => Err(Why::Missing(format!("{otherwise}: {error}"))),
+    let try_it = || match Command::new("sh").args(["-c", command]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(Why::Missing(format!("{otherwise}: {said}")))
         }
+        Err(error) => Err(Why::Missing(format!("{otherwise}: {error}"))),
     };
     tried.get_or_insert_default().entry(command).or_insert_with(try_it).clone()
 }

@@ -80,7 +80,7 @@ impl Fail2ban {
     }
 
     /// A command that runs a script with this fail2ban's code; `within` may put it elsewhere,
-    /// such as `ip netns exec NAME`.
+    /// such as `nsenter --net=…`.
     pub fn python(&self, within: &[&str], script: &Path) -> Command {
         let mut words = within.iter().copied().chain([PYTHON]);
         let mut command = Command::new(words.next().unwrap());

@@ -37,7 +37,7 @@ pub struct Options<'a> {
     pub certificates: Option<&'a Path>,
     /// The text of `freeswitch.xml`.
     pub configuration: &'a str,
-    /// What stands before the command, such as `ip netns exec NAME`.
+    /// What stands before the command, such as `nsenter --net=…`.
     pub within: &'a [&'a str],
     /// Its time zone, where that matters.
     pub time_zone: Option<&'a str>,

@@ -6,6 +6,7 @@
 //! carry every event, see [`Switch::carries`].
 #![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
+mod diagnostics;
 mod events;
 pub mod freeswitch;
 pub mod process;
@@ -30,6 +31,15 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Switch {
     host: Host,
     folder: TempDir,
+}
+
+impl Drop for Switch {
+    /// Every ERROR and WARNING that any test provokes is in the manual.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            diagnostics::assert_documented(&read(&self.path("log/freeswitch.log")));
+        }
+    }
 }
 
 enum Host {
