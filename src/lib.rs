@@ -21,6 +21,7 @@ pub mod buffer;
 pub mod challenges;
 pub mod console;
 pub mod credentials;
+pub mod decision;
 pub mod dispatch;
 pub mod escape;
 pub mod event_type;
