@@ -9,7 +9,7 @@ use crate::kept::Kept;
 pub type Name = Kept<64>;
 
 /// Of a longer account this much, and its length, tells it from others.
-const MOST: usize = 512;
+const MOST: usize = 256;
 
 /// An account, `user@domain` in lower case: what is shown of it, and a keyed hash that tells it from others,
 /// since an attacker chooses the text.
@@ -33,6 +33,12 @@ impl Account {
         hash.write(lower);
         hash.write_usize(text.len());
         Account { id: hash.finish(), name: Name::new(lower) }
+    }
+
+    /// A hash of the account at a source that has this hash. Both are keyed, each with its own key, so together
+    /// they are as good as one more.
+    pub fn at(&self, source: u64) -> u64 {
+        self.id ^ source.rotate_left(29)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The decision: what happened and a time in, what follows from it out.
 #![forbid(unsafe_code)]
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::net::IpAddr;
 
 use super::account::Account;
@@ -14,7 +14,7 @@ use super::neighbours::Neighbours;
 use super::outstanding::Outstanding;
 use super::record::{Added, Record};
 use super::source::Source;
-use super::sources::{Place, Sources};
+use super::sources::{Key, Place, Sources};
 use crate::timestamp::Now;
 
 /// Most points of one report.
@@ -109,8 +109,9 @@ impl Engine {
     pub fn add(&mut self, now: Now, event: &Event<'_>) -> Outcome {
         let at = now.monotonic;
         let account = self.account(event.what.account());
+        let key = self.sources.key(event.source);
         if let What::Failure { method: Some(method), .. } = event.what {
-            self.settle(at, event.source, &account, method);
+            self.settle(at, key, &account, method);
         }
         if !self.counts(event) {
             return Outcome::default();
@@ -118,8 +119,8 @@ impl Engine {
         match event.standing {
             _ if event.source.is_loopback() => Outcome::default(),
             Standing::Trusted => Outcome::default(),
-            Standing::Known => self.add_known(at, event, &account),
-            Standing::Stranger => self.add_stranger(at, event, &account),
+            Standing::Known => self.add_known(at, event, key, &account),
+            Standing::Stranger => self.add_stranger(at, event, key, &account),
         }
     }
 
@@ -132,7 +133,7 @@ impl Engine {
             return Outcome::default();
         }
         let at = now.monotonic;
-        let place = self.sources.find_or_insert(at, source, ip);
+        let place = self.sources.find_or_insert(at, self.sources.key(source), ip);
         let Some(record) = self.sources.record_mut(place) else { return Outcome::default() };
         let added = record.add(at, Cause::Report, self.settings.attacker_after, true);
         Outcome { attacker: self.judge(at, place, added), ..Outcome::default() }
@@ -143,11 +144,12 @@ impl Engine {
     pub fn login(&mut self, now: Now, source: Source, account: &[u8], method: Option<Method>) {
         let at = now.monotonic;
         let account = self.account(account);
+        let key = self.sources.key(source);
         if let Some(method) = method {
-            self.settle(at, source, &account, method);
+            self.settle(at, key, &account, method);
         }
-        self.neighbours.forget(at, source, &account);
-        if let Some(place) = self.sources.find(at, source)
+        self.neighbours.forget(at, key, &account);
+        if let Some(place) = self.sources.find(at, key)
             && let Some(record) = self.sources.record_mut(place)
             && record.clear(|there| there.id == account.id)
         {
@@ -158,7 +160,7 @@ impl Engine {
     /// The verdict of a lookup is in, and is neither a failure nor a login that the engine is given.
     pub fn settled(&mut self, now: Now, source: Source, account: &[u8], method: Method) {
         let account = self.account(account);
-        self.settle(now.monotonic, source, &account, method);
+        self.settle(now.monotonic, self.sources.key(source), &account, method);
     }
 
     /// Whether this attempt failed because we refused it. If so it is no failure, nor is the failure that
@@ -181,25 +183,25 @@ impl Engine {
     }
 
     /// Only a failure matters there, and for its own account alone.
-    fn add_known(&mut self, at: i64, event: &Event<'_>, account: &Account) -> Outcome {
+    fn add_known(&mut self, at: i64, event: &Event<'_>, key: Key, account: &Account) -> Outcome {
         match event.what {
             What::Failure { .. } => {
-                self.neighbours.fail(at, event.source, account, self.settings.attacker_after);
+                self.neighbours.fail(at, key, account, self.settings.attacker_after);
                 Outcome::default()
             }
             What::UnknownUser { accepted, .. } => {
-                self.neighbours.forget(at, event.source, account);
+                self.neighbours.forget(at, key, account);
                 Outcome { directory_at_fault: self.note_directory(at, accepted), ..Outcome::default() }
             }
             _ => Outcome::default(),
         }
     }
 
-    fn add_stranger(&mut self, at: i64, event: &Event<'_>, account: &Account) -> Outcome {
+    fn add_stranger(&mut self, at: i64, event: &Event<'_>, key: Key, account: &Account) -> Outcome {
         let mut outcome = Outcome::default();
-        let place = self.sources.find_or_insert(at, event.source, event.ip);
+        let place = self.sources.find_or_insert(at, key, event.ip);
         let added = match event.what {
-            What::Failure { .. } => self.fail(at, event, place, account, &mut outcome),
+            What::Failure { .. } => self.fail(at, event, key, place, account, &mut outcome),
             What::UnknownUser { accepted, .. } => {
                 outcome.directory_at_fault = self.note_directory(at, accepted);
                 if !accepted {
@@ -228,6 +230,7 @@ impl Engine {
         &mut self,
         at: i64,
         event: &Event<'_>,
+        key: Key,
         place: Place,
         account: &Account,
         outcome: &mut Outcome,
@@ -239,7 +242,7 @@ impl Engine {
         }
         let mut is_guessed = false;
         if self.settings.tracks_known {
-            let verdict = self.guessed.fail(at, account, self.sources.hash(event.source));
+            let verdict = self.guessed.fail(at, account, key.hash);
             (is_guessed, outcome.account_under_attack) = (verdict.is_guessed, verdict.announce);
         }
         self.sources.record_mut(place)?.failure(at, account, is_guessed, event.proven)
@@ -285,13 +288,12 @@ impl Engine {
     }
 
     /// The verdict of a lookup is in.
-    fn settle(&mut self, at: i64, source: Source, account: &Account, method: Method) {
+    fn settle(&mut self, at: i64, key: Key, account: &Account, method: Method) {
         if !self.settings.refuses {
             return;
         }
-        let key = self.lookup_key(source, account);
-        self.outstanding.settle(at, key, method.is_slow());
-        if let Some(place) = self.sources.find(at, source)
+        self.outstanding.settle(at, account.at(key.hash), method.is_slow());
+        if let Some(place) = self.sources.find(at, key)
             && let Some(there) = self.sources.attacker_mut(place)
         {
             there.attack.settle(account.id);
@@ -300,10 +302,6 @@ impl Engine {
 
     pub(super) fn account(&self, text: &[u8]) -> Account {
         Account::new(&self.hasher, text)
-    }
-
-    pub(super) fn lookup_key(&self, source: Source, account: &Account) -> u64 {
-        self.hasher.hash_one((source, account.id))
     }
 }
 

@@ -2,13 +2,12 @@
 //! refused, not the office, and a neighbour of good people can't guess at others' accounts.
 #![forbid(unsafe_code)]
 
-use std::hash::{BuildHasher, RandomState};
-
 use super::account::{Account, Name};
 use super::ranked::Ranked;
 use super::record::HOUR;
 use super::returning::Returning;
 use super::source::Source;
+use super::sources::Key;
 
 /// Most accounts at known sources that are judged.
 pub const MOST: usize = 8192;
@@ -20,6 +19,7 @@ const MORE: u32 = 24;
 /// An account at a known source. Times are in microseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbour {
+    hash: u64,
     /// The source.
     pub source: Source,
     /// The account.
@@ -54,21 +54,21 @@ impl Neighbour {
 pub struct Neighbours {
     table: Ranked<Neighbour, 4>,
     returning: Returning,
-    hasher: RandomState,
 }
 
 impl Neighbours {
     /// None yet.
     pub fn new() -> Neighbours {
-        Neighbours { table: Ranked::new(MOST), returning: Returning::new(1 << 16), hasher: RandomState::new() }
+        Neighbours { table: Ranked::new(MOST), returning: Returning::new(1 << 16) }
     }
 
     /// A failure; from `attacker_after` on the account is refused for a minute each time.
-    pub fn fail(&mut self, at: i64, source: Source, account: &Account, attacker_after: u32) {
-        let hash = self.hash(source, account);
-        let slot = self.find(at, source, account).unwrap_or_else(|| {
+    pub fn fail(&mut self, at: i64, key: Key, account: &Account, attacker_after: u32) {
+        let hash = account.at(key.hash);
+        let slot = self.find(at, key, account).unwrap_or_else(|| {
             let new = Neighbour {
-                source,
+                hash,
+                source: key.source,
                 account: *account,
                 failures: 0,
                 since: at,
@@ -80,7 +80,7 @@ impl Neighbours {
             let rank = usize::from(self.returning.contains(at, hash));
             let (slot, evicted) = self.table.insert(hash, new, rank, |there| there.is_over(at));
             if let Some(evicted) = evicted {
-                self.returning.insert(at, self.hash(evicted.source, &evicted.account));
+                self.returning.insert(at, evicted.hash);
             }
             slot
         });
@@ -101,14 +101,14 @@ impl Neighbours {
     }
 
     /// An account at a source, with what has been forgiven meanwhile.
-    pub fn get(&mut self, at: i64, source: Source, account: &Account) -> Option<&mut Neighbour> {
-        let slot = self.find(at, source, account)?;
+    pub fn get(&mut self, at: i64, key: Key, account: &Account) -> Option<&mut Neighbour> {
+        let slot = self.find(at, key, account)?;
         self.table.get_mut(slot)
     }
 
     /// It has logged in, or does not exist.
-    pub fn forget(&mut self, at: i64, source: Source, account: &Account) {
-        if let Some(slot) = self.find(at, source, account) {
+    pub fn forget(&mut self, at: i64, key: Key, account: &Account) {
+        if let Some(slot) = self.find(at, key, account) {
             self.table.remove(slot);
         }
     }
@@ -134,9 +134,9 @@ impl Neighbours {
         })
     }
 
-    fn find(&mut self, at: i64, source: Source, account: &Account) -> Option<usize> {
-        let is_it = |there: &Neighbour| there.source == source && there.account.id == account.id;
-        let slot = self.table.find(self.hash(source, account), is_it)?;
+    fn find(&mut self, at: i64, key: Key, account: &Account) -> Option<usize> {
+        let is_it = |there: &Neighbour| there.source == key.source && there.account.id == account.id;
+        let slot = self.table.find(account.at(key.hash), is_it)?;
         let there = self.table.get_mut(slot)?;
         if there.is_over(at) {
             self.table.remove(slot);
@@ -144,9 +144,5 @@ impl Neighbours {
         }
         there.forgive(at);
         Some(slot)
-    }
-
-    fn hash(&self, source: Source, account: &Account) -> u64 {
-        self.hasher.hash_one((source, account.id))
     }
 }

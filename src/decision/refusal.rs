@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use super::account::Account;
 use super::engine::Engine;
 use super::event::{Method, Standing};
 use super::excuse::Request;
@@ -95,7 +94,8 @@ impl Engine {
 
     fn refuse_stranger(&mut self, at: i64, lookup: &Lookup<'_>) -> Option<Refusal> {
         let account = self.account(lookup.account);
-        let place = self.sources.find(at, lookup.source);
+        let key = self.sources.key(lookup.source);
+        let place = self.sources.find(at, key);
         if let Some(there) = place.and_then(|place| self.sources.attacker_mut(place)) {
             let until = there.attack.refuses(at, account.id)?;
             let first = !std::mem::replace(&mut there.attack.announced, true);
@@ -103,13 +103,14 @@ impl Engine {
             return Some(Refusal { why, remaining: until - at, first });
         }
         let points = place.and_then(|place| self.sources.record(place)).map_or(0, |record| record.points());
-        self.refuse_outstanding(at, lookup, &account, points)
+        self.refuse_outstanding(at, lookup.method, account.at(key.hash), points)
     }
 
     fn refuse_at_known(&mut self, at: i64, lookup: &Lookup<'_>) -> Option<Refusal> {
         let account = self.account(lookup.account);
+        let key = self.sources.key(lookup.source);
         let mut failures = 0;
-        if let Some(there) = self.neighbours.get(at, lookup.source, &account) {
+        if let Some(there) = self.neighbours.get(at, key, &account) {
             failures = there.failures;
             if at < there.until {
                 there.refused += 1;
@@ -117,18 +118,11 @@ impl Engine {
                 return Some(Refusal { why: Why::Account, remaining: there.until - at, first });
             }
         }
-        self.refuse_outstanding(at, lookup, &account, failures)
+        self.refuse_outstanding(at, lookup.method, account.at(key.hash), failures)
     }
 
     /// Counts lookups without a verdict as failures, and marks this one if it is let through.
-    fn refuse_outstanding(
-        &mut self,
-        at: i64,
-        lookup: &Lookup<'_>,
-        account: &Account,
-        failures: u32,
-    ) -> Option<Refusal> {
-        let key = self.lookup_key(lookup.source, account);
+    fn refuse_outstanding(&mut self, at: i64, method: Method, key: u64, failures: u32) -> Option<Refusal> {
         let Marks { prompt, slow } = self.outstanding.count(at, key);
         let attacker_after = self.settings.attacker_after;
         // Once there are enough failures, it is one at a time.
@@ -137,7 +131,7 @@ impl Engine {
         if counted > 0 && failures + counted >= attacker_after {
             return Some(Refusal { why: Why::Outstanding, remaining: VERDICT, first: false });
         }
-        self.outstanding.add(at, key, lookup.method.is_slow());
+        self.outstanding.add(at, key, method.is_slow());
         None
     }
 }

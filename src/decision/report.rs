@@ -146,7 +146,7 @@ impl Engine {
 
     /// What a source has done.
     pub fn why(&mut self, now: Now, source: Source) -> Option<SourceReport> {
-        let place = self.sources.find(now.monotonic, source)?;
+        let place = self.sources.find(now.monotonic, self.sources.key(source))?;
         self.report_of(now, place)
     }
 
@@ -215,7 +215,7 @@ impl Engine {
 
     /// A source has no points, is no attacker and not refused; whether there was anything to forgive.
     pub fn forgive(&mut self, now: Now, source: Source) -> bool {
-        let place = self.sources.find(now.monotonic, source);
+        let place = self.sources.find(now.monotonic, self.sources.key(source));
         if let Some(place) = place {
             self.sources.remove(place);
         }
@@ -263,7 +263,8 @@ impl Engine {
         const LONG: i64 = 366 * 86_400;
         let at = now.monotonic;
         let before = |ago: i64| at - ago.clamp(0, LONG).saturating_add(elapsed.clamp(0, LONG)) * SECOND;
-        if self.sources.find(at, saved.source).is_some() || saved.source.is_loopback() {
+        let key = self.sources.key(saved.source);
+        if self.sources.find(at, key).is_some() || saved.source.is_loopback() {
             return;
         }
         let mut record = Record::new(saved.source, saved.ip, before(saved.ago));
@@ -294,7 +295,7 @@ impl Engine {
                 self.sources.insert_attacker(at, Attacker { record, attack });
             }
         } else if !record.is_over(at) {
-            self.sources.insert(at, record);
+            self.sources.insert(at, key.hash, record);
         }
     }
 
@@ -302,7 +303,7 @@ impl Engine {
         let at = now.monotonic;
         // Forgives, and drops what is over.
         let source = self.sources.record(place)?.source;
-        let place = self.sources.find(at, source)?;
+        let place = self.sources.find(at, self.sources.key(source))?;
         let record = self.sources.record(place)?;
         let causes = CAUSES.iter().filter_map(|row| {
             let count = record.counts.of(row.cause);

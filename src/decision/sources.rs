@@ -17,6 +17,15 @@ pub const MOST_ATTACKERS: usize = 4096;
 /// Levels from this one on go in the order of time alone.
 const RANKS: usize = 12;
 
+/// A source and its keyed hash, which is computed once for each event.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The source.
+    pub source: Source,
+    /// Its hash.
+    pub hash: u64,
+}
+
 /// Where a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -53,8 +62,12 @@ impl Sources {
         }
     }
 
-    /// A keyed hash of the source.
-    pub fn hash(&self, source: Source) -> u64 {
+    /// A source with its hash.
+    pub fn key(&self, source: Source) -> Key {
+        Key { source, hash: self.hash(source) }
+    }
+
+    fn hash(&self, source: Source) -> u64 {
         self.hasher.hash_one(source)
     }
 
@@ -64,8 +77,7 @@ impl Sources {
     }
 
     /// Where a source is, with what has been forgiven meanwhile; an attacker whose day is over is nowhere.
-    pub fn find(&mut self, at: i64, source: Source) -> Option<Place> {
-        let hash = self.hash(source);
+    pub fn find(&mut self, at: i64, Key { source, hash }: Key) -> Option<Place> {
         if let Some(slot) = self.attackers.find(hash, |there| there.record.source == source) {
             let there = self.attackers.get_mut(slot)?;
             if there.attack.is_over(at) {
@@ -86,8 +98,9 @@ impl Sources {
     }
 
     /// The same for a source that did something: a new one becomes a suspect.
-    pub fn find_or_insert(&mut self, at: i64, source: Source, ip: IpAddr) -> Place {
-        let place = self.find(at, source).unwrap_or_else(|| self.insert(at, Record::new(source, ip, at)));
+    pub fn find_or_insert(&mut self, at: i64, key: Key, ip: IpAddr) -> Place {
+        let found = self.find(at, key);
+        let place = found.unwrap_or_else(|| self.insert(at, key.hash, Record::new(key.source, ip, at)));
         match place {
             Place::Suspect(slot) => {
                 let rank = self.suspects.rank(slot);
@@ -101,9 +114,8 @@ impl Sources {
         place
     }
 
-    /// Adds a suspect.
-    pub fn insert(&mut self, at: i64, record: Record) -> Place {
-        let hash = self.hash(record.source);
+    /// Adds a suspect that has this hash.
+    pub fn insert(&mut self, at: i64, hash: u64, record: Record) -> Place {
         let rank = usize::from(self.returning.contains(at, hash));
         let (slot, evicted) = self.suspects.insert(hash, record, rank, |there| there.is_over(at));
         if let Some(evicted) = evicted {
@@ -131,7 +143,7 @@ impl Sources {
     /// An attacker is a suspect from now on.
     pub fn demote(&mut self, at: i64, attacker: usize) {
         if let Some(there) = self.attackers.remove(attacker) {
-            self.insert(at, there.record);
+            self.insert(at, self.hash(there.record.source), there.record);
         }
     }
 
