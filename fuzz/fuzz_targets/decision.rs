@@ -6,7 +6,9 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use mod_fail2ban::decision::{Answer, Engine, Event, Lookup, Method, Request, Settings, Source, Standing, What};
+use mod_fail2ban::decision::{
+    Answer, Engine, Event, Lookup, Method, Request, Settings, Source, Standing, What,
+};
 use mod_fail2ban::timestamp::Now;
 
 const SETTINGS: Settings = Settings { attacker_after: 10, refuses: true, tracks_known: true };
@@ -38,8 +40,10 @@ fn step(engine: &mut Engine, at: &mut i64, op: u8, who: u8, account: u8, more: u
         _ => IpAddr::from([0x2001, 0xdb8, 0, (who >> 5).into(), 0, 0, 0, who.into()]),
     };
     let source = Source::of(ip, 64, |_| false);
-    let standing = [Standing::Stranger, Standing::Stranger, Standing::Known, Standing::Trusted][usize::from(who >> 1 & 3)];
-    let method = [Method::Register, Method::Invite, Method::Subscribe, Method::Message][usize::from(account >> 6)];
+    let standing = [Standing::Stranger, Standing::Stranger, Standing::Known, Standing::Trusted]
+        [usize::from(who >> 1 & 3)];
+    let method =
+        [Method::Register, Method::Invite, Method::Subscribe, Method::Message][usize::from(account >> 6)];
     let name = [b'A' + (account & 0xf)].repeat(usize::from(account & 0x3f) * 10 + 1);
     let name = &name[..];
     let what = match op % 16 {
@@ -63,7 +67,8 @@ fn step(engine: &mut Engine, at: &mut i64, op: u8, who: u8, account: u8, more: u
         _ => {
             let port = Some(&b"5060"[..]);
             let accepted_here = standing == Standing::Known && more & 1 == 0;
-            let lookup = Lookup { source, ip, port, standing, account: name, accepted_here, method, call_id: name };
+            let lookup =
+                Lookup { source, ip, port, standing, account: name, accepted_here, method, call_id: name };
             let is_exempt = accepted_here || standing == Standing::Trusted;
             match engine.lookup(now, &lookup) {
                 Answer::LetThrough => {}
@@ -82,7 +87,8 @@ fn step(engine: &mut Engine, at: &mut i64, op: u8, who: u8, account: u8, more: u
     if let Some(found) = outcome.attacker {
         assert!(standing == Standing::Stranger && found.level > 0);
         let account = &b"other"[..];
-        let lookup = Lookup { source, ip, port: None, standing, account, accepted_here: false, method, call_id: b"" };
+        let lookup =
+            Lookup { source, ip, port: None, standing, account, accepted_here: false, method, call_id: b"" };
         assert!(matches!(engine.lookup(now, &lookup), Answer::Refuse(_)));
     }
 }

@@ -248,7 +248,14 @@ impl Engine {
         self.sources.record_mut(place)?.failure(at, account, is_guessed, event.proven)
     }
 
-    fn add_simple(&mut self, at: i64, event: &Event<'_>, place: Place, cause: Cause, points: u32) -> Option<Added> {
+    fn add_simple(
+        &mut self,
+        at: i64,
+        event: &Event<'_>,
+        place: Place,
+        cause: Cause,
+        points: u32,
+    ) -> Option<Added> {
         self.sources.record_mut(place).map(|record| record.add(at, cause, points, event.proven))
     }
 

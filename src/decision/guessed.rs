@@ -74,7 +74,9 @@ impl GuessedAccounts {
             }
             slot
         });
-        let Some(there) = self.watched.get_mut(slot) else { return Verdict { is_guessed: false, announce: None } };
+        let Some(there) = self.watched.get_mut(slot) else {
+            return Verdict { is_guessed: false, announce: None };
+        };
         there.add(at, source);
         let sources = there.within_the_hour(at);
         let is_guessed = sources >= UNDER_ATTACK;
@@ -187,7 +189,9 @@ mod tests {
         let mut announced = Vec::new();
         for number in 0..1300 {
             let at = number * 20 * MINUTE / 60;
-            announced.extend(guessed.fail(at, &account, hasher.hash_one(number)).announce.map(|there| there.sources));
+            announced.extend(
+                guessed.fail(at, &account, hasher.hash_one(number)).announce.map(|there| there.sources),
+            );
         }
         // 1,300 sources, 20 s apart, are seven hours and 13 minutes.
         assert_eq!(announced.len(), 8, "{announced:?}");

@@ -110,12 +110,26 @@ impl Model {
         self.open.retain(|open| now - open.at < 10 * SECOND);
     }
 
-    fn count(&mut self, source: usize, account: Option<usize>, points: i64, makes_levels: bool, proven: bool) -> Line {
+    fn count(
+        &mut self,
+        source: usize,
+        account: Option<usize>,
+        points: i64,
+        makes_levels: bool,
+        proven: bool,
+    ) -> Line {
         self.count_net(source, account, points, if makes_levels { points } else { 0 }, proven)
     }
 
     /// Points of which only some are new: the others were taken back before.
-    fn count_net(&mut self, source: usize, account: Option<usize>, points: i64, new: i64, proven: bool) -> Line {
+    fn count_net(
+        &mut self,
+        source: usize,
+        account: Option<usize>,
+        points: i64,
+        new: i64,
+        proven: bool,
+    ) -> Line {
         let now = self.now;
         let there = self.sources.entry(source).or_default();
         there.last = now;
@@ -255,16 +269,42 @@ const KNOWN: usize = 12;
 enum Step {
     Wait(i64),
     /// So many lookups, whose verdicts come at once or with the next `Deliver`, if at all.
-    Guess { source: usize, account: usize, method: Method, count: usize, late: bool, proven: bool },
+    Guess {
+        source: usize,
+        account: usize,
+        method: Method,
+        count: usize,
+        late: bool,
+        proven: bool,
+    },
     Deliver,
     /// Of an account that does not exist; whether the failure comes first.
-    Unknown { source: usize, account: usize, failure_first: bool },
-    AcceptedIsGone { source: usize },
-    Simple { source: usize, proven: bool },
-    Report { source: usize, points: u32 },
-    OperatorReports { source: usize },
-    Login { source: usize, account: usize },
-    Forgive { source: usize },
+    Unknown {
+        source: usize,
+        account: usize,
+        failure_first: bool,
+    },
+    AcceptedIsGone {
+        source: usize,
+    },
+    Simple {
+        source: usize,
+        proven: bool,
+    },
+    Report {
+        source: usize,
+        points: u32,
+    },
+    OperatorReports {
+        source: usize,
+    },
+    Login {
+        source: usize,
+        account: usize,
+    },
+    Forgive {
+        source: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -312,7 +352,10 @@ impl Both {
         outcome.attacker.map(|found| (found.level, found.points as usize, found.proven))
     }
 
-    fn fail(&mut self, (source, account, method, proven): (usize, usize, Method, bool)) -> Result<(), TestCaseError> {
+    fn fail(
+        &mut self,
+        (source, account, method, proven): (usize, usize, Method, bool),
+    ) -> Result<(), TestCaseError> {
         let name = format!("{account}@example.com");
         let what = What::Failure { account: name.as_bytes(), method: Some(method) };
         let line = self.add(source, what, proven);

@@ -27,7 +27,7 @@ struct Counter {
     /// The part of time that it was brought up to.
     part: u32,
     /// Of `prompt` and `slow` lookups, those of the last four parts.
-    counts: [[u8; PARTS]; 2],
+    counts: [[u16; PARTS]; 2],
 }
 
 /// Counts of lookups whose verdict is out, for ten seconds at most.
@@ -36,7 +36,7 @@ pub struct Outstanding {
 }
 
 impl Outstanding {
-    /// None. About 2.4 MB.
+    /// None. About 4 MB.
     pub fn new() -> Outstanding {
         Outstanding { counters: vec![Counter::default(); ROWS * WIDTH].into_boxed_slice() }
     }
@@ -101,7 +101,7 @@ impl Counter {
         let counts = &mut self.counts[usize::from(is_slow)];
         let oldest = oldest_first.into_iter().find(|index| counts[*index] > 0);
         // One that is full has lost count, and stays until it is over.
-        if let Some(index) = oldest.filter(|index| counts[*index] < u8::MAX) {
+        if let Some(index) = oldest.filter(|index| counts[*index] < u16::MAX) {
             counts[index] -= 1;
         }
     }
@@ -175,6 +175,6 @@ mod tests {
                 outstanding.add(key, hasher.hash_one(0), false);
             }
         }
-        assert!(outstanding.count(SECOND, hasher.hash_one(0)).prompt >= 255);
+        assert!(outstanding.count(SECOND, hasher.hash_one(0)).prompt >= 999);
     }
 }

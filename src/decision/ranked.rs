@@ -70,7 +70,13 @@ impl<V, const RANKS: usize> Ranked<V, RANKS> {
 
     /// Adds an entry as the newest of its rank. If there is no room, another goes and is given back: the oldest of
     /// a rank if it `is_over`, else the oldest of the lowest rank.
-    pub fn insert(&mut self, hash: u64, value: V, rank: usize, is_over: impl Fn(&V) -> bool) -> (usize, Option<V>) {
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        value: V,
+        rank: usize,
+        is_over: impl Fn(&V) -> bool,
+    ) -> (usize, Option<V>) {
         let evicted = if self.len() == self.capacity { self.evict(is_over) } else { None };
         let slot = self.table.insert(hash, value).expect("room was made");
         self.link(slot, rank);
@@ -98,7 +104,8 @@ impl<V, const RANKS: usize> Ranked<V, RANKS> {
     }
 
     fn evict(&mut self, is_over: impl Fn(&V) -> bool) -> Option<V> {
-        let oldest = || self.lists.iter().map(|list| list.oldest as usize).filter(|slot| *slot != NONE as usize);
+        let oldest =
+            || self.lists.iter().map(|list| list.oldest as usize).filter(|slot| *slot != NONE as usize);
         let over = oldest().find(|slot| self.get(*slot).is_some_and(&is_over));
         let slot = over.or_else(|| oldest().next())?;
         self.remove(slot)

@@ -36,6 +36,8 @@ pub struct Tried {
     /// come.
     unwarned: u32,
     warned: u32,
+    /// As what the last failure counted.
+    failed_as: Cause,
 }
 
 /// What a cause has changed.
@@ -160,7 +162,8 @@ impl Record {
         // One failure may be a slip; the points count from the second on.
         let cause = if guessed && tried.failures > 0 { Cause::GuessedAccount } else { Cause::Failure };
         tried.failures = tried.failures.saturating_add(1);
-        tried.unwarned += u32::from(cause == Cause::Failure);
+        tried.unwarned = tried.unwarned.saturating_add(1);
+        tried.failed_as = cause;
         Some(self.add_for(at, account, cause, cause.row().points, proven))
     }
 
@@ -171,7 +174,8 @@ impl Record {
         let tried = self.account(at, account);
         let is_new = !tried.is_unknown && !was_tried;
         tried.is_unknown = true;
-        let of_failure = tried.unwarned.min(1);
+        let failed_as = tried.failed_as;
+        let of_failure = if tried.unwarned > 0 { failed_as.row().points } else { 0 };
         if of_failure > 0 {
             tried.unwarned -= 1;
             tried.failures = tried.failures.saturating_sub(1);
@@ -179,7 +183,7 @@ impl Record {
             if proven {
                 tried.proven = tried.proven.saturating_sub(of_failure);
             }
-            self.counts.take_back(Cause::Failure);
+            self.counts.take_back(failed_as);
         } else {
             tried.warned = tried.warned.saturating_add(1);
         }
@@ -199,8 +203,18 @@ impl Record {
     }
 
     /// Puts back what was saved of an account.
-    pub fn restore(&mut self, account: Account, points: u32, proven: u32, failures: u32, last: i64, is_unknown: bool) {
-        let tried = Tried { account, points, proven, failures, last, is_unknown, unwarned: 0, warned: 0 };
+    pub fn restore(
+        &mut self,
+        account: Account,
+        points: u32,
+        proven: u32,
+        failures: u32,
+        last: i64,
+        is_unknown: bool,
+    ) {
+        let failed_as = Cause::Failure;
+        let tried =
+            Tried { account, points, proven, failures, last, is_unknown, unwarned: 0, warned: 0, failed_as };
         if let Some(free) = self.tried.iter_mut().find(|there| there.is_none()) {
             *free = Some(tried);
         }
@@ -237,7 +251,8 @@ impl Record {
     /// What was tried with an account; a new one takes the room of the one that was tried longest ago, whose
     /// points stay.
     fn account(&mut self, at: i64, account: &Account) -> &mut Tried {
-        let found = self.tried.iter().position(|there| there.is_some_and(|there| there.account.id == account.id));
+        let found =
+            self.tried.iter().position(|there| there.is_some_and(|there| there.account.id == account.id));
         let room = found.unwrap_or_else(|| {
             let ages = self.tried.iter().map(|there| there.map_or(i64::MIN, |there| there.last));
             ages.enumerate().min_by_key(|(_, last)| *last).map_or(0, |(room, _)| room)
@@ -264,6 +279,7 @@ impl Record {
             is_unknown: false,
             unwarned: 0,
             warned: 0,
+            failed_as: Cause::Failure,
         };
         let tried = self.tried[room].get_or_insert(new);
         if at - tried.last >= ONE_ATTEMPT {
@@ -377,6 +393,18 @@ mod tests {
         // A warning excuses nothing a minute later.
         it.unknown(0, "z");
         assert_eq!(it.fail(MINUTE, "z"), Some(1));
+    }
+
+    #[test]
+    fn a_failure_that_was_the_directorys_fault_is_taken_back_as_what_it_counted() {
+        let mut it = Fixture::new();
+        let account = it.account("a");
+        for points in [1, 5] {
+            assert_eq!(it.record.failure(0, &account, true, true).map(|added| added.points), Some(points));
+        }
+        assert_eq!(it.record.unknown_user(0, &account, Some(0), true).points, -5);
+        assert_eq!((it.record.points(), it.record.proven()), (1, 1));
+        assert_eq!(it.record.counts.to_string(), "failure=1 unknown_user=1");
     }
 
     #[test]

@@ -139,8 +139,11 @@ impl Engine {
     /// The attackers, the highest level first, then the latest.
     pub fn attackers(&mut self, now: Now) -> Vec<SourceReport> {
         let places = self.sources.attacker_places();
-        let mut attackers: Vec<SourceReport> = places.filter_map(|place| self.report_of(now, place)).collect();
-        attackers.sort_by_key(|there| there.attack.as_ref().map(|attack| (-i64::from(attack.level), attack.level_ago)));
+        let mut attackers: Vec<SourceReport> =
+            places.filter_map(|place| self.report_of(now, place)).collect();
+        attackers.sort_by_key(|there| {
+            there.attack.as_ref().map(|attack| (-i64::from(attack.level), attack.level_ago))
+        });
         attackers
     }
 
@@ -186,7 +189,8 @@ impl Engine {
         sources.sort_by_key(|there| (there.level.is_none(), there.ago));
         let more = sources.len().saturating_sub(MOST_SOURCES);
         sources.truncate(MOST_SOURCES);
-        let under_attack = self.guessed.under_attack(at).filter(|there| is_meant(typed, &there.account)).collect();
+        let under_attack =
+            self.guessed.under_attack(at).filter(|there| is_meant(typed, &there.account)).collect();
         AccountReport { sources, more, under_attack }
     }
 

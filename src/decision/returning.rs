@@ -80,7 +80,9 @@ mod tests {
             returning.insert(number * 60 * SECOND / 720_000, hasher.hash_one(number));
         }
         let recognised = |from: i64| {
-            (from..from + 720_000).filter(|number| returning.contains(60 * SECOND, hasher.hash_one(number))).count()
+            (from..from + 720_000)
+                .filter(|number| returning.contains(60 * SECOND, hasher.hash_one(number)))
+                .count()
         };
         assert!(recognised(0) > 500_000, "{}", recognised(0));
         assert!(recognised(1_000_000) < 200, "{}", recognised(1_000_000));

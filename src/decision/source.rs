@@ -90,11 +90,7 @@ fn canonical(ip: IpAddr) -> IpAddr {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_network() {
-            write!(f, "{}/{}", self.first, self.prefix)
-        } else {
-            self.first.fmt(f)
-        }
+        if self.is_network() { write!(f, "{}/{}", self.first, self.prefix) } else { self.first.fmt(f) }
     }
 }
 
@@ -192,7 +188,15 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_rejected() {
-        for text in ["", "example.com", "10.0.0.0/8", "1.2.3.4/32", "2001:db8::/47", "2001:db8::/129", "2001:db8::/+64"] {
+        for text in [
+            "",
+            "example.com",
+            "10.0.0.0/8",
+            "1.2.3.4/32",
+            "2001:db8::/47",
+            "2001:db8::/129",
+            "2001:db8::/+64",
+        ] {
             assert_eq!(text.parse::<Source>(), Err(InvalidSource), "{text}");
         }
     }

@@ -124,7 +124,8 @@ fn points_that_nobody_can_have_forged_prove_an_attacker_alone() {
 fn an_ipv6_network_is_one_attacker() {
     let mut it = Fixture::new();
     let at = |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, number]);
-    let found = (0..10).filter_map(|number| it.stranger(at(number), failure("a@a", None)).attacker).last().unwrap();
+    let found =
+        (0..10).filter_map(|number| it.stranger(at(number), failure("a@a", None)).attacker).last().unwrap();
     assert_eq!((found.source.to_string().as_str(), found.ip), ("2001:db8:1:2::/64", at(9)));
 }
 
@@ -168,7 +169,10 @@ fn with_attacker_after_0_nothing_is_decided() {
         assert_eq!(it.stranger(ip(number % 20), failure("a@a", None)), Outcome::default());
         assert_eq!(it.lookup(ip(1), "a@a", Method::Register), Answer::LetThrough);
     }
-    assert_eq!(it.engine.report(it.now(), Source::single(ip(1)), ip(1), Standing::Stranger), Outcome::default());
+    assert_eq!(
+        it.engine.report(it.now(), Source::single(ip(1)), ip(1), Standing::Stranger),
+        Outcome::default()
+    );
     assert_eq!(it.engine.len(), (0, 0));
 }
 
@@ -214,7 +218,8 @@ fn levels_rise_by_three_points_after_each_period_and_for_a_day() {
 #[test]
 fn an_operators_report_makes_an_attacker_at_once() {
     let mut it = Fixture::new();
-    let found = it.engine.report(it.now(), Source::single(ip(1)), ip(1), Standing::Stranger).attacker.unwrap();
+    let found =
+        it.engine.report(it.now(), Source::single(ip(1)), ip(1), Standing::Stranger).attacker.unwrap();
     assert_eq!((found.points, found.level, found.proven), (10, 1, true));
     assert_eq!(found.causes.to_string(), "report=1");
 }
@@ -237,7 +242,10 @@ fn a_directory_that_is_down_makes_no_attacker_of_phones_that_were_good() {
         for number in 0..100 {
             let account = format!("{number}@a");
             // Both orders; each phone roams, so its address is not known.
-            let orders = [[unknown(&account, true), failure(&account, None)], [failure(&account, None), unknown(&account, true)]];
+            let orders = [
+                [unknown(&account, true), failure(&account, None)],
+                [failure(&account, None), unknown(&account, true)],
+            ];
             for what in orders[number as usize % 2] {
                 let outcome = it.stranger(ip(number), what);
                 announced += u32::from(outcome.directory_at_fault);
@@ -246,11 +254,20 @@ fn a_directory_that_is_down_makes_no_attacker_of_phones_that_were_good() {
         }
         // Somebody who has not been here for days is judged gently meanwhile.
         let outcome = it.stranger(ip(200), unknown("new@a", false));
-        assert_eq!((outcome.attacker, it.stranger(ip(200), failure("new@a", None)).attacker), (None, None), "{round}");
+        assert_eq!(
+            (outcome.attacker, it.stranger(ip(200), failure("new@a", None)).attacker),
+            (None, None),
+            "{round}"
+        );
         it.at += MINUTE;
     }
     assert_eq!(announced, 1);
-    assert!((0..100).all(|number| it.engine.why(it.now(), Source::single(ip(number))).is_none_or(|it| it.points == 0)));
+    assert!(
+        (0..100).all(|number| it
+            .engine
+            .why(it.now(), Source::single(ip(number)))
+            .is_none_or(|it| it.points == 0))
+    );
     it.at += 10 * MINUTE;
     it.stranger(ip(201), unknown("new@a", false));
     assert_eq!(it.engine.why(it.now(), Source::single(ip(201))).unwrap().points, 3);
@@ -312,7 +329,9 @@ fn an_attacker_is_refused_for_the_period_of_its_level_and_then_one_lookup_at_a_t
 
 #[test]
 fn a_guesser_gets_ten_guesses_however_fast_it_is() {
-    for (method, most) in [(Method::Register, 10), (Method::Invite, 10), (Method::Subscribe, 42), (Method::Message, 42)] {
+    for (method, most) in
+        [(Method::Register, 10), (Method::Invite, 10), (Method::Subscribe, 42), (Method::Message, 42)]
+    {
         let mut it = Fixture::new();
         assert_eq!(it.let_through(400, ip(1), "1001@a", method), most, "{method:?}");
         // The events come late: what is out turns into points one by one.
@@ -323,6 +342,13 @@ fn a_guesser_gets_ten_guesses_however_fast_it_is() {
         }
         assert_eq!(lines, 1);
     }
+}
+
+#[test]
+fn a_high_attacker_after_is_as_exact() {
+    let mut it = Fixture::with(Settings { attacker_after: 1000, ..SETTINGS });
+    assert_eq!(it.let_through(5000, ip(1), "1001@a", Method::Register), 1000);
+    assert_eq!(it.let_through(5000, ip(2), "1001@a", Method::Message), 1032);
 }
 
 #[test]
@@ -408,7 +434,9 @@ fn at_a_known_source_a_guesser_gets_ten_guesses_at_an_account_however_fast() {
     let mut it = Fixture::new();
     let through = |it: &mut Fixture, account: &str, method| {
         let standing = Standing::Known;
-        (0..400).filter(|_| it.lookup_as(ip(1), account, method, standing, false) == Answer::LetThrough).count()
+        (0..400)
+            .filter(|_| it.lookup_as(ip(1), account, method, standing, false) == Answer::LetThrough)
+            .count()
     };
     assert_eq!(through(&mut it, "a@a", Method::Invite), 10);
     assert_eq!(through(&mut it, "b@a", Method::Subscribe), 42);
@@ -473,7 +501,10 @@ fn why_says_what_a_source_did_and_when() {
     }
     it.at += 2 * MINUTE;
     let why = it.engine.why(it.now(), Source::single(ip(1))).unwrap();
-    assert_eq!((why.points, why.accounts, why.tried[0].account.as_str(), why.tried[0].ago), (4, 1, "1009@a", 120));
+    assert_eq!(
+        (why.points, why.accounts, why.tried[0].account.as_str(), why.tried[0].ago),
+        (4, 1, "1009@a", 120)
+    );
     assert_eq!(why.causes, [CauseReport { cause: "failure".into(), count: 4, ago: 120 }]);
     assert_eq!(why.attack, None);
     let account = it.engine.why_account(it.now(), "1009");
