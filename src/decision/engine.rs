@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::account::Account;
 use super::attack::{Attacker, period};
-use super::cause::{Cause, Counts};
+use super::cause::{Cause, Counts, UNKNOWN_USER_AGAIN};
 use super::event::{Event, Method, Standing, What};
 use super::excuse::{Excuses, Request};
 use super::guessed::{AccountUnderAttack, GuessedAccounts};
@@ -111,14 +111,14 @@ impl Engine {
         let account = self.account(event.what.account());
         let key = self.sources.key(event.source);
         if let What::Failure { method: Some(method), .. } = event.what {
-            self.settle(at, key, &account, method);
+            self.outstanding.settle(at, account.at(key.hash), method.is_slow());
         }
-        if !self.counts(event) {
+        if !self.counts(event.what.cause()) {
             return Outcome::default();
         }
         match event.standing {
-            _ if event.source.is_loopback() => Outcome::default(),
             Standing::Trusted => Outcome::default(),
+            _ if event.source.is_loopback() => Outcome::default(),
             Standing::Known => self.add_known(at, event, key, &account),
             Standing::Stranger => self.add_stranger(at, event, key, &account),
         }
@@ -126,10 +126,8 @@ impl Engine {
 
     /// An operator reports a source: an attacker at once, unless it is known or trusted.
     pub fn report(&mut self, now: Now, source: Source, ip: IpAddr, standing: Standing) -> Outcome {
-        let what = What::Report { points: MOST_REPORTED };
-        let event = Event { source, ip, standing, proven: true, what };
         let is_exempt = standing != Standing::Stranger || source.is_loopback();
-        if is_exempt || !self.counts(&event) {
+        if is_exempt || !self.counts(Cause::Report) {
             return Outcome::default();
         }
         let at = now.monotonic;
@@ -169,16 +167,7 @@ impl Engine {
         self.excuses.take(now.monotonic, request)
     }
 
-    fn counts(&self, event: &Event<'_>) -> bool {
-        let cause = match event.what {
-            What::Failure { .. } => Cause::Failure,
-            What::UnknownUser { .. } => Cause::UnknownUser,
-            What::Unanswered => Cause::Unanswered,
-            What::Abandoned => Cause::Abandoned,
-            What::Acl => Cause::Acl,
-            What::Nowhere => Cause::Nowhere,
-            What::Report { .. } => Cause::Report,
-        };
+    fn counts(&self, cause: Cause) -> bool {
         self.settings.attacker_after > 0 && (self.settings.tracks_known || cause.row().without_known)
     }
 
@@ -200,6 +189,11 @@ impl Engine {
     fn add_stranger(&mut self, at: i64, event: &Event<'_>, key: Key, account: &Account) -> Outcome {
         let mut outcome = Outcome::default();
         let place = self.sources.find_or_insert(at, key, event.ip);
+        if let What::Failure { method: Some(_), .. } = event.what
+            && let Some(there) = self.sources.attacker_mut(place)
+        {
+            there.attack.settle(account.id);
+        }
         let added = match event.what {
             What::Failure { .. } => self.fail(at, event, key, place, account, &mut outcome),
             What::UnknownUser { accepted, .. } => {
@@ -209,18 +203,13 @@ impl Engine {
                 }
                 let points = match accepted {
                     true => Some(0),
-                    false => (at < self.at_fault_until).then_some(super::cause::UNKNOWN_USER_AGAIN),
+                    false => (at < self.at_fault_until).then_some(UNKNOWN_USER_AGAIN),
                 };
                 let record = self.sources.record_mut(place);
                 record.map(|record| record.unknown_user(at, account, points, event.proven))
             }
-            What::Unanswered => self.add_simple(at, event, place, Cause::Unanswered, 1),
-            What::Abandoned => self.add_simple(at, event, place, Cause::Abandoned, 1),
-            What::Acl => self.add_simple(at, event, place, Cause::Acl, 1),
-            What::Nowhere => self.add_simple(at, event, place, Cause::Nowhere, 1),
-            What::Report { points } => {
-                self.add_simple(at, event, place, Cause::Report, points.min(MOST_REPORTED))
-            }
+            What::Report { points } => self.add_simple(at, event, place, points.min(MOST_REPORTED)),
+            _ => self.add_simple(at, event, place, event.what.cause().row().points),
         };
         outcome.attacker = added.and_then(|added| self.judge(at, place, added));
         outcome
@@ -248,15 +237,9 @@ impl Engine {
         self.sources.record_mut(place)?.failure(at, account, is_guessed, event.proven)
     }
 
-    fn add_simple(
-        &mut self,
-        at: i64,
-        event: &Event<'_>,
-        place: Place,
-        cause: Cause,
-        points: u32,
-    ) -> Option<Added> {
-        self.sources.record_mut(place).map(|record| record.add(at, cause, points, event.proven))
+    fn add_simple(&mut self, at: i64, event: &Event<'_>, place: Place, points: u32) -> Option<Added> {
+        let record = self.sources.record_mut(place)?;
+        Some(record.add(at, event.what.cause(), points, event.proven))
     }
 
     /// Whether it is to be announced that the directory is at fault. It stays so for ten minutes after the last

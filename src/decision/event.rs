@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::cause::Cause;
 use super::source::Source;
 
 /// What is known of a source at that moment.
@@ -95,6 +96,19 @@ pub enum What<'a> {
 }
 
 impl<'a> What<'a> {
+    /// What it counts as; a failure may count as worse.
+    pub fn cause(&self) -> Cause {
+        match self {
+            What::Failure { .. } => Cause::Failure,
+            What::UnknownUser { .. } => Cause::UnknownUser,
+            What::Unanswered => Cause::Unanswered,
+            What::Abandoned => Cause::Abandoned,
+            What::Acl => Cause::Acl,
+            What::Nowhere => Cause::Nowhere,
+            What::Report { .. } => Cause::Report,
+        }
+    }
+
     /// The account that it is about; empty for what has to do with none.
     pub fn account(&self) -> &'a [u8] {
         match self {
