@@ -1,4 +1,4 @@
-//! Accounts as they are told apart here.
+//! What identifies an account.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -8,11 +8,11 @@ use crate::kept::Kept;
 /// As much of an account as is shown.
 pub type Name = Kept<64>;
 
-/// Of a longer account this much, and its length, tells it from others.
+/// A longer account is identified by this much of it, and its length.
 const MOST: usize = 256;
 
-/// An account, `user@domain` in lower case: what is shown of it, and a keyed hash that tells it from others,
-/// since an attacker chooses the text.
+/// An account, `user@domain` in lower case: what is shown of it, and a keyed hash that
+/// identifies it, since an attacker chooses the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The keyed hash of the whole.

@@ -35,7 +35,7 @@ pub struct Row {
     pub points: u32,
     /// A single packet sent in another's name suffices: it makes no level.
     pub by_one_packet: bool,
-    /// Counts with `known-for` 0 as well, where nothing tells strangers from others.
+    /// Counts with `known-for` 0 as well, where nobody is known.
     pub without_known: bool,
 }
 

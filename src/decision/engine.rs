@@ -38,7 +38,7 @@ pub struct Settings {
 pub struct Outcome {
     /// The source is an attacker from now on, or one of the next level: an `attacker` line and a WARNING.
     pub attacker: Option<Found>,
-    /// One WARNING: so many sources fail at this account.
+    /// One WARNING: many sources fail at this account.
     pub account_under_attack: Option<AccountUnderAttack>,
     /// One WARNING: the directory does not find an account that it had a short while ago.
     pub directory_at_fault: bool,

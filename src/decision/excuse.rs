@@ -12,7 +12,7 @@ const MOST: usize = 32_768;
 /// How long a refusal excuses an attempt, in microseconds.
 const LASTS: i64 = 10_000_000;
 
-/// What tells a request from others.
+/// What identifies a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request<'a> {
     /// The call.

@@ -9,7 +9,7 @@ use super::returning::Returning;
 
 /// Most accounts that are watched.
 pub const MOST: usize = 4096;
-/// From so many strangers that fail within the hour on, an account is under attack.
+/// An account is under attack once this many strangers have failed there within the hour.
 pub const UNDER_ATTACK: usize = 10;
 
 /// An account at which strangers have failed.

@@ -13,7 +13,7 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const AFTER: usize = 10;
 
-/// Points, each by itself: for which account, and when that was tried last.
+/// Points, one by one: for which account, and when that was tried last.
 #[derive(Default)]
 struct Points {
     all: Vec<Option<usize>>,

@@ -1,4 +1,4 @@
-//! At a source that somebody has logged in from each account is judged by itself: the old phone of an office is
+//! At a source that somebody has logged in from each account is judged on its own: the old phone of an office is
 //! refused, not the office, and a neighbour of good people can't guess at others' accounts.
 #![forbid(unsafe_code)]
 

@@ -10,7 +10,7 @@ use super::source::Source;
 
 /// A point is forgiven each hour; in microseconds.
 pub const HOUR: i64 = 3_600_000_000;
-/// Most accounts of a source that are told apart.
+/// Most accounts that are recorded for a source.
 pub const MOST_ACCOUNTS: usize = 8;
 /// More points than this are no worse.
 pub const MOST_POINTS: u32 = 10_000;
@@ -105,7 +105,7 @@ impl Record {
         self.tried().fold(self.other_proven, |sum, tried| sum + tried.proven).min(self.points())
     }
 
-    /// The accounts that are told apart.
+    /// The accounts that are recorded.
     pub fn tried(&self) -> impl Iterator<Item = &Tried> {
         self.tried.iter().flatten()
     }
@@ -290,7 +290,7 @@ impl Record {
     }
 }
 
-/// Takes so many points, first those of no account, then those of the account that was tried longest ago.
+/// Takes points away, first those of no account, then those of the account that was tried longest ago.
 fn take_oldest(
     mut points: i64,
     others: &mut u32,

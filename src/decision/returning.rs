@@ -8,7 +8,7 @@ const TICK: i64 = 4_000_000;
 const LASTS: u16 = 900;
 
 /// Remembers what was pushed out by 16 bits of its keyed hash, for up to an hour. A flood of addresses, each seen
-/// once, pushes a slow guesser out of the table of suspects between two guesses; this tells it from the flood when
+/// once, pushes a slow guesser out of the table of suspects between two guesses; this recognises it when
 /// it returns. A mistake costs nobody anything: what returns is kept for longer, it gets no point.
 pub struct Returning {
     /// Each a fingerprint and the tick at which it was pushed out; zero is empty. Resident as it is used.
@@ -16,7 +16,7 @@ pub struct Returning {
 }
 
 impl Returning {
-    /// Room for about so many, four bytes each.
+    /// Room for about `capacity`, four bytes each.
     pub fn new(capacity: usize) -> Returning {
         Returning { marks: vec![0; capacity.next_multiple_of(WAYS)].into_boxed_slice() }
     }

@@ -36,7 +36,7 @@ impl Source {
         Source { first: network.network().into(), prefix }
     }
 
-    /// One address by itself.
+    /// A single address.
     pub fn single(ip: IpAddr) -> Source {
         let first = canonical(ip);
         Source { first, prefix: if first.is_ipv4() { 32 } else { 128 } }
@@ -47,7 +47,7 @@ impl Source {
         self.first
     }
 
-    /// Bits of the network: 32 for an IPv4 address, 128 for an IPv6 address by itself.
+    /// Bits of the network: 32 for an IPv4 address, 128 for a single IPv6 address.
     pub fn prefix(self) -> u8 {
         self.prefix
     }

@@ -1,4 +1,4 @@
-//! The rules of the contract, each by itself, and what an enemy would try.
+//! The rules of the contract, one by one, and what an enemy would try.
 
 use std::net::IpAddr;
 
@@ -65,7 +65,7 @@ impl Fixture {
         self.engine.lookup(self.now(), &lookup)
     }
 
-    /// How many of so many lookups at once are let through.
+    /// How many of `count` lookups at once are let through.
     fn let_through(&mut self, count: usize, ip: IpAddr, account: &str, method: Method) -> usize {
         (0..count).filter(|_| self.lookup(ip, account, method) == Answer::LetThrough).count()
     }
