@@ -110,7 +110,9 @@ impl Engine {
         let at = now.monotonic;
         let account = self.account(event.what.account());
         let key = self.sources.key(event.source);
-        if let What::Failure { method: Some(method), .. } = event.what {
+        if self.settings.refuses
+            && let What::Failure { method: Some(method), .. } = event.what
+        {
             self.outstanding.settle(at, account.at(key.hash), method.is_slow());
         }
         if !self.counts(event.what.cause()) {

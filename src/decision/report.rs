@@ -131,9 +131,14 @@ pub struct AccountAtSource {
 const MOST_SOURCES: usize = 100;
 
 impl Engine {
-    /// How many suspects and how many attackers there are.
-    pub fn len(&self) -> (usize, usize) {
+    /// How many suspects and how many attackers there are, those included that are over and have not gone yet.
+    pub fn sizes(&self) -> (usize, usize) {
         self.sources.len()
+    }
+
+    /// Attackers that were forgotten early, because there were too many.
+    pub fn evicted_attackers(&self) -> u64 {
+        self.sources.evicted_attackers
     }
 
     /// The attackers, the highest level first, then the latest.

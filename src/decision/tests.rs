@@ -173,7 +173,7 @@ fn with_attacker_after_0_nothing_is_decided() {
         it.engine.report(it.now(), Source::single(ip(1)), ip(1), Standing::Stranger),
         Outcome::default()
     );
-    assert_eq!(it.engine.len(), (0, 0));
+    assert_eq!(it.engine.sizes(), (0, 0));
 }
 
 #[test]
@@ -603,6 +603,7 @@ fn of_attackers_the_lowest_level_goes_first() {
     }
     let attackers = it.engine.attackers(it.now());
     assert_eq!((attackers.len(), attackers[0].source), (4096, Source::single(ip(1))));
+    assert_eq!(it.engine.evicted_attackers(), 5001 - 4096);
     assert!(attackers.iter().all(|there| there.source != Source::single(ip(100))));
     // A flood of suspects changes nothing.
     for number in 0..20_000 {
