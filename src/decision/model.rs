@@ -277,6 +277,10 @@ enum Step {
         late: bool,
         proven: bool,
     },
+    /// All strangers fail at one account.
+    Botnet {
+        account: usize,
+    },
     Deliver,
     /// Of an account that does not exist; whether the failure comes first.
     Unknown {
@@ -318,6 +322,7 @@ fn step() -> impl Strategy<Value = Step> {
                 let count = if method.is_slow() { count * 4 } else { count };
                 Step::Guess { source, account, method, count, late, proven }
             }),
+        1 => (0_usize..3).prop_map(|account| Step::Botnet { account }),
         2 => Just(Step::Deliver),
         4 => (0..KNOWN, 10_usize..13, any::<bool>())
             .prop_map(|(source, account, failure_first)| Step::Unknown { source, account, failure_first }),
@@ -371,6 +376,8 @@ impl Both {
     }
 
     fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
+        // No two accounts are tried at the same time: which of them is forgiven first is left open.
+        self.model.now += 1;
         self.model.tidy();
         match step {
             Step::Wait(micros) => self.model.now += micros,
@@ -396,6 +403,11 @@ impl Both {
                         (false, true) => self.late.push((source, account, method, proven)),
                         (false, false) => self.fail((source, account, method, proven))?,
                     }
+                }
+            }
+            Step::Botnet { account } => {
+                for source in 0..KNOWN {
+                    self.fail((source, account, Method::Register, true))?;
                 }
             }
             Step::Deliver => {
