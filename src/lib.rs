@@ -19,6 +19,7 @@
 mod bindings;
 pub mod callbacks;
 pub mod console;
+pub mod decision;
 mod dispatch;
 pub mod event;
 pub mod host;

@@ -1,0 +1,180 @@
+//! Lookups whose verdict is out.
+//!
+//! FreeSWITCH's events come late, so a guesser must be counted when its credentials are looked up. The marks are
+//! counted in a table of counters (a count-min sketch), not in a list: nothing that is sent can push a mark out,
+//! and memory is the same whatever comes. A count is never too low; too high it is only for one whose three
+//! counters are all shared by others at that moment, which a keyed hash leaves to chance: with 100,000 lookups
+//! under way less than once in a thousand, and then by one or two.
+#![forbid(unsafe_code)]
+
+const ROWS: usize = 3;
+const WIDTH: usize = 1 << 16;
+const PARTS: usize = 4;
+/// A mark lasts for four parts of this length, less what had gone of the first: 7.5 to 10 s.
+const PART: i64 = 2_500_000;
+
+/// Lookups of one account by one source, by how their verdict shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// REGISTER and INVITE, whose verdict is an event.
+    pub prompt: u32,
+    /// SUBSCRIBE and MESSAGE, whose verdict takes seconds.
+    pub slow: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counter {
+    /// The part of time that it was brought up to.
+    part: u32,
+    /// Of `prompt` and `slow` lookups, those of the last four parts.
+    counts: [[u16; PARTS]; 2],
+}
+
+/// Counts of lookups whose verdict is out, for ten seconds at most.
+pub struct Outstanding {
+    counters: Box<[Counter]>,
+}
+
+impl Outstanding {
+    /// None. About 4 MB.
+    pub fn new() -> Outstanding {
+        Outstanding { counters: vec![Counter::default(); ROWS * WIDTH].into_boxed_slice() }
+    }
+
+    /// How many there are; `key` is a keyed hash of source and account.
+    pub fn count(&mut self, at: i64, key: u64) -> Marks {
+        let mut least = Marks { prompt: u32::MAX, slow: u32::MAX };
+        for place in places(key) {
+            let counter = &mut self.counters[place];
+            counter.advance(part(at));
+            least.prompt = least.prompt.min(counter.sum(false));
+            least.slow = least.slow.min(counter.sum(true));
+        }
+        least
+    }
+
+    /// One more lookup.
+    pub fn add(&mut self, at: i64, key: u64, is_slow: bool) {
+        for place in places(key) {
+            let counter = &mut self.counters[place];
+            counter.advance(part(at));
+            let count = &mut counter.counts[usize::from(is_slow)][counter.part as usize % PARTS];
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The verdict of one is in.
+    pub fn settle(&mut self, at: i64, key: u64, is_slow: bool) {
+        let count = self.count(at, key);
+        // A verdict whose lookup was not marked takes nothing from others that share its counters.
+        if (if is_slow { count.slow } else { count.prompt }) == 0 {
+            return;
+        }
+        for place in places(key) {
+            self.counters[place].take_oldest(is_slow);
+        }
+    }
+}
+
+impl Counter {
+    /// Forgets what is over. Threads may come with times a little out of order: an earlier one changes nothing.
+    fn advance(&mut self, part: u32) {
+        let passed = part.wrapping_sub(self.part) as i32;
+        if passed <= 0 {
+            return;
+        }
+        for ago in 0..(passed as usize).min(PARTS) {
+            let index = part.wrapping_sub(ago as u32) as usize % PARTS;
+            self.counts[0][index] = 0;
+            self.counts[1][index] = 0;
+        }
+        self.part = part;
+    }
+
+    fn sum(&self, is_slow: bool) -> u32 {
+        self.counts[usize::from(is_slow)].iter().map(|count| u32::from(*count)).sum()
+    }
+
+    fn take_oldest(&mut self, is_slow: bool) {
+        let part = self.part;
+        let oldest_first = (1..=PARTS as u32).map(|next| part.wrapping_add(next) as usize % PARTS);
+        let counts = &mut self.counts[usize::from(is_slow)];
+        let oldest = oldest_first.into_iter().find(|index| counts[*index] > 0);
+        // One that is full has lost count, and stays until it is over.
+        if let Some(index) = oldest.filter(|index| counts[*index] < u16::MAX) {
+            counts[index] -= 1;
+        }
+    }
+}
+
+fn part(at: i64) -> u32 {
+    at.div_euclid(PART) as u32
+}
+
+fn places(key: u64) -> [usize; ROWS] {
+    std::array::from_fn(|row| row * WIDTH + (key >> (16 * row)) as usize % WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn lookups_count_until_their_verdict_and_ten_seconds_at_most() {
+        let mut outstanding = Outstanding::new();
+        for _ in 0..5 {
+            outstanding.add(0, 7, false);
+            outstanding.add(0, 7, true);
+        }
+        outstanding.settle(SECOND, 7, false);
+        assert_eq!(outstanding.count(SECOND, 7), Marks { prompt: 4, slow: 5 });
+        outstanding.add(5 * SECOND, 7, false);
+        assert_eq!(outstanding.count(7 * SECOND, 7), Marks { prompt: 5, slow: 5 });
+        assert_eq!(outstanding.count(10 * SECOND, 7), Marks { prompt: 1, slow: 0 });
+        // The clock of another thread is a little behind: nothing is lost.
+        assert_eq!(outstanding.count(9 * SECOND, 7).prompt, 1);
+        assert_eq!(outstanding.count(15 * SECOND, 7), Marks { prompt: 0, slow: 0 });
+    }
+
+    #[test]
+    fn verdicts_without_lookups_take_nothing_from_others() {
+        let hasher = RandomState::new();
+        let mut outstanding = Outstanding::new();
+        for key in 0..1000 {
+            outstanding.add(0, hasher.hash_one(key), false);
+        }
+        for key in 1000..100_000 {
+            outstanding.settle(0, hasher.hash_one(key), false);
+        }
+        let kept = (0..1000).filter(|key| outstanding.count(0, hasher.hash_one(key)).prompt > 0).count();
+        assert!(kept >= 980, "{kept}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_lookups_of_others_accuse_nobody() {
+        let hasher = RandomState::new();
+        let mut outstanding = Outstanding::new();
+        for key in 0..100_000 {
+            outstanding.add(0, hasher.hash_one(key), false);
+        }
+        let most = (100_000..200_000).map(|key| outstanding.count(0, hasher.hash_one(key)).prompt).max();
+        assert!(most < Some(9), "{most:?}");
+    }
+
+    #[test]
+    fn a_guesser_is_counted_among_a_million_lookups_of_others() {
+        let hasher = RandomState::new();
+        let mut outstanding = Outstanding::new();
+        for key in 1..1_000_000 {
+            outstanding.add(key, hasher.hash_one(key), false);
+            if key % 1000 == 0 {
+                outstanding.add(key, hasher.hash_one(0), false);
+            }
+        }
+        assert!(outstanding.count(SECOND, hasher.hash_one(0)).prompt >= 999);
+    }
+}
