@@ -14,8 +14,20 @@ use crate::event::event_type::{EventType, PerType};
 use crate::log::line::Format;
 
 /// Every parameter, as the warning about an unknown one lists them.
-pub const PARAMETERS: [&str; 7] =
-    ["logfile", "format", "events", "trusted-acl", "known-for", "buffer-size", "challenge-timeout"];
+pub const PARAMETERS: [&str; 12] = [
+    "logfile",
+    "format",
+    "events",
+    "trusted-acl",
+    "known-for",
+    "attacker-after",
+    "refuse-attackers",
+    "ipv6-prefix",
+    "proxy",
+    "client-address-header",
+    "buffer-size",
+    "challenge-timeout",
+];
 
 impl Settings {
     /// Reads the `<configuration>` element; returns the settings and a warning for each unknown parameter. The error
@@ -25,6 +37,12 @@ impl Settings {
         let mut warnings = Vec::new();
         for param in xml::params(xml)? {
             warnings.extend(settings.set(&param)?);
+        }
+        if settings.refuse_attackers && !settings.decides_by_all() {
+            return Err(format!(
+                "{FILE}: refuse-attackers=\"yes\": expected known-for and attacker-after above 0 beside it, so that people \
+                 who have logged in are not refused"
+            ));
         }
         Ok((settings, warnings))
     }
@@ -49,6 +67,35 @@ impl Settings {
                 self.known_for = time.ok_or_else(|| {
                     refuse("0 (off), seconds, or a time such as 30m, 12h or 1d, at most 30d")
                 })?;
+            }
+            "attacker-after" => {
+                let points = value.parse().ok().filter(|points| *points <= 1000);
+                self.attacker_after = points.ok_or_else(|| refuse("points from 1 to 1000, or 0 (off)"))?;
+            }
+            "refuse-attackers" => {
+                self.refuse_attackers = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(refuse("yes or no")),
+                };
+            }
+            "ipv6-prefix" => {
+                let bits = value.parse().ok().filter(|bits| (48..=128).contains(bits));
+                self.ipv6_prefix = bits.ok_or_else(|| refuse("a number of bits from 48 to 128"))?;
+            }
+            "proxy" => {
+                let network = value.parse::<IpNet>().map_err(|_| {
+                    refuse("a CIDR such as 192.0.2.5/32 or 2001:db8::5/128")
+                })?;
+                self.proxies.push(network.trunc());
+            }
+            "client-address-header" => {
+                let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                let is_name = value.len() > 2 && value.len() <= 64 && value.bytes().all(is_token);
+                if !is_name || !value.as_bytes()[..2].eq_ignore_ascii_case(b"X-") {
+                    return Err(refuse("the name of a header that begins with X-, such as X-AUTH-IP"));
+                }
+                value.clone_into(&mut self.client_address_header);
             }
             "buffer-size" => {
                 let bytes = parse_bytes(value).filter(|bytes| (16 << 10..=1 << 30).contains(bytes));
@@ -262,6 +309,16 @@ mod tests {
             ("known-for", "d", "30d"),
             ("known-for", "1w", "30d"),
             ("trusted-acl", "10.0.0.0/8,", "CIDR"),
+            ("attacker-after", "1001", "1 to 1000"),
+            ("attacker-after", "-1", "1 to 1000"),
+            ("refuse-attackers", "true", "yes or no"),
+            ("refuse-attackers", "yes", "known-for"),
+            ("ipv6-prefix", "47", "48 to 128"),
+            ("ipv6-prefix", "129", "48 to 128"),
+            ("proxy", "192.0.2.5", "CIDR"),
+            ("client-address-header", "Auth-IP", "X-AUTH-IP"),
+            ("client-address-header", "X-", "X-AUTH-IP"),
+            ("client-address-header", "X-A B", "X-AUTH-IP"),
             ("challenge-timeout", "0", "seconds"),
             ("challenge-timeout", "1.5", "seconds"),
         ] {

@@ -22,6 +22,11 @@ impl Trusted {
         self.networks.iter().any(|network| network.contains(&ip))
     }
 
+    /// Whether one of the CIDRs has an address in common with a network.
+    pub fn overlaps(&self, network: IpNet) -> bool {
+        self.networks.iter().any(|trusted| trusted.contains(&network) || network.contains(trusted))
+    }
+
     /// All of them, as they can be written.
     pub fn names(&self) -> Vec<String> {
         let lists = self.lists.iter().map(|list| list.to_string_lossy().into_owned());
