@@ -443,6 +443,18 @@ fn at_a_known_source_a_guesser_gets_ten_guesses_at_an_account_however_fast() {
 }
 
 #[test]
+fn late_verdicts_do_not_prolong_the_refusal_of_an_account() {
+    let mut it = Fixture::new();
+    for _ in 0..30 {
+        it.event(ip(1), Standing::Known, false, failure("old@a", None));
+        it.at += SECOND;
+    }
+    // Refused since the tenth, 21 s ago.
+    let refusal = refused(it.lookup_as(ip(1), "old@a", Method::Register, Standing::Known, false));
+    assert_eq!(refusal.remaining, 39 * SECOND);
+}
+
+#[test]
 fn nobody_trusted_nor_accepted_there_is_ever_refused() {
     let mut it = Fixture::new();
     it.failures_to_a_line(ip(1), "a@a");
