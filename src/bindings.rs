@@ -125,6 +125,11 @@ impl Bindings {
         bound.extend(target, settings)?;
         apply();
         bound.reduce(settings);
+        if bound.directory.is_some() {
+            target.journal.with_memory(|now, memory| {
+                memory.watch.iter_mut().for_each(|watch| watch.proofs.bound(now));
+            });
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::event::signal::{Signal, transport};
 use crate::host::channel::Channel;
 use crate::host::configuration;
 use crate::memory::lookup::Lookup;
+use crate::memory::unknown::Unknown;
 use crate::settings::Settings;
 use crate::target::{self, Target};
 
@@ -40,32 +41,36 @@ pub fn on_gateway_state(target: &Target, texts: &Texts<'_>) {
     let address = texts.get(Field::Ip).and_then(address::parse);
     if let (Some(b"REGED"), Some((ip, _))) = (texts.get(Field::Result), address) {
         let gateway = texts.or_empty(Field::AuthUser);
-        target.journal.with_memory(|now, memory| memory.gateway_registered(now, ip, gateway));
+        let source = target.journal.settings().source_of(ip);
+        target.journal.with_memory(|now, memory| memory.gateway_registered(now, source, gateway));
     }
 }
 
 /// Takes what shows that a profile has accepted a SUBSCRIBE.
 pub fn on_subscribed(target: &Target, texts: &Texts<'_>) {
     let Some(call_id) = texts.get(Field::CallId) else { return };
-    target.journal.with_memory(|now, memory| {
-        if let Some(watch) = &mut memory.watch {
-            watch.confirmed_call(now, call_id, texts.get(Field::Profile));
-        }
-    });
+    let settings = target.journal.settings();
+    let profile = texts.get(Field::Profile);
+    target.journal.with_memory(|now, memory| memory.confirmed_call(&settings, now, call_id, profile));
 }
 
 /// Takes what shows that a profile has accepted a MESSAGE.
 pub fn on_message(target: &Target, texts: &Texts<'_>) {
     let Some((ip, _)) = texts.get(Field::Ip).and_then(address::parse) else { return };
-    target.journal.with_memory(|now, memory| {
-        if let Some(watch) = &mut memory.watch {
-            watch.confirmed_message(now, ip, texts.get(Field::Port), texts.get(Field::Profile));
-        }
-    });
+    let settings = target.journal.settings();
+    let (port, profile) = (texts.get(Field::Port), texts.get(Field::Profile));
+    target.journal.with_memory(|now, memory| memory.confirmed_message(&settings, now, ip, port, profile));
 }
 
 /// Takes a warning of FreeSWITCH's log.
 pub fn on_warning(warning: &Warning<'_>) {
+    if Unknown::is_warning(warning.text) {
+        if let Some(target) = target::current() {
+            let settings = target.journal.settings();
+            target.journal.unknown_user(&settings, warning.text);
+        }
+        return;
+    }
     let Some(rejection) = host_line::parse(warning.text, warning.file == EVENT_SOCKET) else { return };
     let Some(target) = target::current() else { return };
     let settings = target.journal.settings();
@@ -89,18 +94,19 @@ pub fn on_lookup(target: &Target, texts: &Texts<'_>) {
     }
 }
 
-/// Takes a report of the dialplan's: `fail2ban_report REASON`.
-pub fn on_report(channel: &Channel, reason: &[u8]) {
+/// Takes a report of the dialplan's: `fail2ban_report [points=N] REASON`.
+pub fn on_report(channel: &Channel, data: &[u8]) {
     let Some(target) = target::current() else { return };
     // What sofia writes into the channel itself; a caller's headers get names of their own (sip_h_…).
     let address = channel.variable(c"sip_network_ip").or_else(|| channel.variable(c"network_addr"));
     let Some((ip, _)) = address.and_then(address::parse) else {
         return target.journal.count_skipped(&target.journal.settings(), EventType::Reported);
     };
+    let (points, reason) = report_points(data.trim_ascii());
     let is_authorized = channel.variable(c"sip_authorized") == Some(b"true");
     let user = if is_authorized { channel.variable(c"sip_auth_username") } else { None };
     let mut signal = Signal::new(EventType::Reported, ip, user.unwrap_or_default());
-    signal.set(Field::Reason, Some(reason.trim_ascii()));
+    signal.set(Field::Reason, Some(reason));
     signal.set(Field::Port, channel.variable(c"sip_network_port").filter(|port| address::is_port(port)));
     signal.set(Field::Transport, channel.variable(c"sip_via_protocol").and_then(transport));
     signal.set(Field::Profile, channel.variable(c"sofia_profile_name"));
@@ -109,7 +115,19 @@ pub fn on_report(channel: &Channel, reason: &[u8]) {
     signal.set(Field::FromUser, channel.variable(c"caller_id_number"));
     signal.set(Field::ToUser, channel.variable(c"destination_number"));
     // Only now: FreeSWITCH takes the channel's lock for each of its variables.
-    record(&target, &target.journal.settings(), &mut signal);
+    let settings = target.journal.settings();
+    target.journal.report(&settings, &mut signal, Some(points), is_trusted(&settings, ip));
+}
+
+/// The points of a report, one unless it says so, and its reason.
+fn report_points(data: &[u8]) -> (u32, &[u8]) {
+    let rest = data.strip_prefix(b"points=").unwrap_or_default();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let points = std::str::from_utf8(&rest[..digits]).ok().and_then(|digits| digits.parse().ok());
+    match (points, rest.get(digits)) {
+        (Some(points), None | Some(b' ')) => (points, rest[digits..].trim_ascii()),
+        _ => (1, data),
+    }
 }
 
 /// Records a report of an operator's; whether the address is trusted, and so was only counted.
@@ -118,7 +136,7 @@ pub fn report(target: &Target, ip: IpAddr, reason: &str) -> bool {
     let mut signal = Signal::new(EventType::Reported, ip, b"");
     signal.set(Field::Reason, Some(reason.as_bytes()));
     let trusted = is_trusted(&settings, ip);
-    target.journal.record(&settings, &mut signal, trusted);
+    target.journal.report(&settings, &mut signal, None, trusted);
     trusted
 }
 

@@ -2,17 +2,18 @@
 //! FreeSWITCH's threads waits for it. It reads the settings, asks the directory, and saves what is known.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bindings::Bindings;
+use crate::decision::Source;
 use crate::event::address;
 use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
 use crate::host::{boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
-use crate::memory::known::{Account, Known};
+use crate::memory::account::Account;
+use crate::memory::known::Known;
 use crate::memory::state_file::{self, Record};
 use crate::requests::Work;
 use crate::settings::Settings;
@@ -58,10 +59,10 @@ impl Keeper {
         let now = clock::now();
         let mut known = Known::new(settings.known_for);
         for record in or_warn(state_file::load(&self.state_file)) {
-            if let Record::Known { ip, account, seen } = record {
+            if let Record::Known { source, account, seen } = record {
                 // A clock that was put back makes nobody known for longer than `known-for` from now.
                 let age = now.wall_seconds().saturating_sub(seen).max(0);
-                known.learn(now, now.seconds() - age, ip, &Account::new(account.as_bytes()));
+                known.learn(now, now.seconds() - age, source, &Account::new(account.as_bytes()));
             }
         }
         known
@@ -74,10 +75,10 @@ impl Keeper {
             return;
         }
         for record in or_warn(state_file::load_1_1(&self.state_file.with_file_name(state_file::NAME_1_1))) {
-            if let Record::Known { ip, account, seen } = record {
+            if let Record::Known { source, account, seen } = record {
                 let age = clock::now().wall_seconds().saturating_sub(seen).max(0);
                 let (user, domain) = account.rsplit_once('@').unwrap_or((&account, ""));
-                self.learn(age, ip, user.as_bytes(), domain.as_bytes());
+                self.learn(age, source, user.as_bytes(), domain.as_bytes());
             }
         }
     }
@@ -97,16 +98,16 @@ impl Keeper {
         self.take_over_1_1();
         registrations::for_each(clock::now().wall_seconds(), |ip, user, realm| {
             if let Some((ip, _)) = address::parse(ip) {
-                self.learn(0, ip, user, realm);
+                self.learn(0, journal.settings().source_of(ip), user, realm);
             }
         });
         self.ask_directory();
     }
 
     /// An account was accepted at an address this many seconds ago. Asks the directory when enough is to be asked.
-    fn learn(&self, age: i64, ip: IpAddr, user: &[u8], domain: &[u8]) {
+    fn learn(&self, age: i64, source: Source, user: &[u8], domain: &[u8]) {
         let learn = |now: Now, memory: &mut Memory| {
-            memory.learn(now, now.seconds() - age, ip, user, domain);
+            memory.learn(now, now.seconds() - age, source, user, domain);
             memory.has_many_questions()
         };
         if self.target.journal.with_memory(learn) {
@@ -228,7 +229,7 @@ impl Keeper {
         }
         let now = clock::now();
         let records = journal.known_accounts().into_iter().map(|entry| Record::Known {
-            ip: entry.ip,
+            source: entry.source,
             account: String::from_utf8_lossy(entry.account.bytes()).into_owned(),
             seen: now.wall_seconds() - (now.seconds() - entry.seen),
         });

@@ -4,10 +4,11 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::decision::AccountUnderAttack;
 use crate::host::say::{Level, say};
 use crate::host::{boundary, state};
 use crate::log::line;
-use crate::memory::Announcement;
+use crate::memory::outcome::Announcement;
 use crate::target::Target;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -83,17 +84,42 @@ impl Ticker {
 
 fn announce(announcement: &Announcement) {
     let words = match announcement {
-        Announcement::SuccessAfterFailures { ip, account, failures } => format!(
-            "fail2ban: {ip} has logged in as {} after {failures} or more failures within an hour: a guessed password, \
-             or someone who found the right one",
+        Announcement::SuccessAfterFailures { source, account, failures } => format!(
+            "{source} has logged in as {} after {failures} or more failures within an hour: a guessed password, or \
+             someone who found the right one",
             account.readable()
         ),
-        Announcement::KnownAddressFails { ip, account, failures, users } => format!(
-            "fail2ban: {ip}, known by {}, has {failures} failures for {} users within an hour: a stolen account, or \
-             failures that are sent in its name",
+        Announcement::KnownSourceFails { source, account, failures, users } => format!(
+            "{source}, known by {}, has {failures} failures for {} users within an hour: a stolen account, or failures \
+             that are sent in its name",
             account.readable(),
             users.words()
         ),
+        Announcement::Attacker(found, account) => format!(
+            "{} is an attacker of level {}, with {} points ({}), last for \"{}\"; for more: fail2ban why {}",
+            found.source,
+            found.level,
+            found.points,
+            found.causes,
+            account.readable(),
+            found.source.first()
+        ),
+        Announcement::Refused { source, account, refusal } => format!(
+            "{source} is refused for {} s, \"{}\" first; for more: fail2ban why {}",
+            (refusal.remaining + 999_999) / 1_000_000,
+            account.readable(),
+            source.first()
+        ),
+        Announcement::AccountUnderAttack(AccountUnderAttack { account, sources }) => format!(
+            "{sources} sources that are not known have failed at \"{}\" within an hour; for more: fail2ban why {}",
+            account.readable(),
+            account.readable()
+        ),
+        Announcement::DirectoryAtFault => {
+            "the directory does not find an account that was accepted before; for ten \
+             minutes unknown users count as failures alone"
+                .into()
+        }
     };
-    say(Level::Warning, &words);
+    say(Level::Warning, &format!("fail2ban: {words}"));
 }

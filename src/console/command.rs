@@ -65,8 +65,9 @@ fn run(target: &Target, command: &Command<'_>) -> String {
         }
         Command::Known { ip } => known(target, *ip),
         Command::Forget { ip } => {
-            let was_known = journal
-                .with_memory(|now, memory| memory.known.as_mut().is_some_and(|known| known.forget(now, *ip)));
+            let was_known = journal.with_memory(|now, memory| {
+                memory.known.as_mut().is_some_and(|known| known.forget(now, source_of(target, *ip)))
+            });
             if was_known {
                 format!("+OK {ip} is known no more, until its credentials are accepted again\n")
             } else {
@@ -104,22 +105,26 @@ fn run(target: &Target, command: &Command<'_>) -> String {
     }
 }
 
+fn source_of(target: &Target, ip: IpAddr) -> crate::decision::Source {
+    target.journal.settings().source_of(ip)
+}
+
 /// The known addresses, those first that were seen last.
 fn known(target: &Target, ip: Option<IpAddr>) -> String {
     if !target.journal.settings().tracks_known() {
         return "-ERR no address is ever known: known-for is 0\n".into();
     }
     let mut all = target.journal.known_addresses();
-    all.retain(|address| ip.is_none_or(|ip| address.ip == ip));
+    all.retain(|address| ip.is_none_or(|ip| address.source.contains(ip)));
     if let (Some(ip), true) = (ip, all.is_empty()) {
         return format!("-ERR {ip} is not known\n");
     }
-    all.sort_by_key(|address| (std::cmp::Reverse(address.seen), address.ip));
+    all.sort_by_key(|address| (std::cmp::Reverse(address.seen), address.source));
     let now = clock::now().seconds();
     let mut out = format!("{:<40} {:>14} {:>9}  account\n", "address", "accepted", "failures");
-    for Address { ip, seen, failures, account, .. } in &all {
+    for Address { source, seen, failures, account, .. } in &all {
         let ago = duration(std::time::Duration::from_secs((now - seen).unsigned_abs()));
-        let _ = writeln!(out, "{ip:<40} {ago:>10} ago {failures:>9}  {}", account.readable());
+        let _ = writeln!(out, "{source:<40} {ago:>10} ago {failures:>9}  {}", account.readable());
     }
     let _ = writeln!(out, "{} known", all.len());
     out

@@ -163,11 +163,11 @@ impl Status {
 
     fn write_busiest(&self, out: &mut String) {
         out.push_str("\nbusiest addresses since load (of those logged)\n");
-        let most = self.now.addresses.iter().map(|address| address.count).max().unwrap_or(0);
+        let most = self.now.sources.iter().map(|address| address.count).max().unwrap_or(0);
         if most == 0 {
             out.push_str("  none\n");
         }
-        for address in &self.now.addresses {
+        for address in &self.now.sources {
             let bar = "#".repeat((address.count * 30).div_ceil(most) as usize);
             let _ = writeln!(
                 out,
@@ -196,7 +196,7 @@ impl Status {
                 let _ = writeln!(
                     out,
                     "  {:<40}{:>17}  for {} users, known by {}",
-                    address.ip,
+                    address.source,
                     address.failures,
                     address.users.words(),
                     address.account.readable()
@@ -258,9 +258,9 @@ impl Status {
             })
             .collect();
         let addresses: Vec<Value> = now
-            .addresses
+            .sources
             .iter()
-            .map(|address| json!({ "ip": address.key, "count": address.count, "error": address.error }))
+            .map(|address| json!({ "ip": address.key.to_string(), "count": address.count, "error": address.error }))
             .collect();
         let accounts: Vec<Value> = now
             .accounts
@@ -279,7 +279,7 @@ impl Status {
             .iter()
             .map(|address| {
                 json!({
-                    "ip": address.ip,
+                    "ip": address.source.to_string(),
                     "account": address.account.readable(),
                     "failures": address.failures,
                     "users": address.users.count(),

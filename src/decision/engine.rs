@@ -65,6 +65,24 @@ pub struct Found {
     pub period: i64,
 }
 
+impl Found {
+    /// One of a test: with this many failures.
+    pub fn of_test(source: Source, ip: IpAddr, failures: u32) -> Found {
+        let mut causes = Counts::default();
+        causes.add(Cause::Failure, failures);
+        Found {
+            source,
+            ip,
+            proven: false,
+            points: failures,
+            level: 1,
+            causes,
+            accounts: 1,
+            period: period(1),
+        }
+    }
+}
+
 /// Decides who is an attacker, and whose lookups are refused. In memory of fixed size: about 40 MB once all of it
 /// has been used; no step allocates.
 pub struct Engine {

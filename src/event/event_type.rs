@@ -18,6 +18,8 @@ pub enum Source {
     Derived(&'static [EventType]),
     /// The dialplan or an operator reports it.
     Report,
+    /// The module decides it.
+    Decision,
 }
 
 /// Whether an event can be caused in the name of another address.
@@ -152,6 +154,15 @@ event_types! {
         name: "reported",
         message: "A call was reported",
         source: Source::Report,
+        user: Field::User,
+        forgeable: Forgeable::OverUdp,
+        is_default: false,
+    };
+    /// The module has found an attacker, or one of the next level.
+    Attacker Row {
+        name: "attacker",
+        message: "An attacker was found",
+        source: Source::Decision,
         user: Field::User,
         forgeable: Forgeable::OverUdp,
         is_default: false,

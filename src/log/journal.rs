@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::decision::Found;
 use crate::event::event_type::{EventType, PerType};
 use crate::event::field::Field;
 use crate::event::signal::Signal;
@@ -18,15 +19,18 @@ use crate::log::log_file::LogFile;
 use crate::log::shared::{Shared, State, WriterStatus};
 use crate::log::snapshot::Snapshot;
 use crate::log::writer::Writer;
+use crate::memory::Memory;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
+use crate::memory::outcome::{Announcement, Outcome};
 use crate::memory::table::Sweep;
-use crate::memory::{Announcement, Memory};
 use crate::settings::Settings;
 use crate::time::Now;
 
 pub use crate::log::shared::Host;
 
+/// A test makes an attacker after this many failures.
+const TEST_FAILURES: u32 = 10;
 /// A writer that is not stuck gives up at the deadline by itself, within this time.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -90,14 +94,41 @@ impl Journal {
         has_question
     }
 
-    /// Records failures for an address, to try the chain up to the firewall; whatever the settings log.
+    /// Records a report with these points, or an operator's.
+    pub fn report(&self, settings: &Settings, signal: &mut Signal<'_>, points: Option<u32>, trusted: bool) {
+        let now = (self.shared.host.now)();
+        let mut state = self.shared.state();
+        let State { memory, lines, .. } = &mut *state;
+        let outcome = memory.report(settings, now, signal, points, trusted);
+        lines.add(settings, now, signal, outcome, trusted);
+        self.shared.wake(state);
+    }
+
+    /// Records a warning of FreeSWITCH's that its directory has no such user.
+    pub fn unknown_user(&self, settings: &Settings, warning: &[u8]) {
+        let now = (self.shared.host.now)();
+        let mut state = self.shared.state();
+        let State { memory, lines, .. } = &mut *state;
+        if let Some((looked, outcome)) = memory.unknown_user(settings, now, warning) {
+            let signal = Signal::new(EventType::RegisterFailure, looked.ip, looked.user());
+            lines.add(settings, now, &signal, outcome, false);
+        }
+        self.shared.wake(state);
+    }
+
+    /// Records failures for an address, and the attacker at the tenth, to try the chain up to the firewall; whatever
+    /// the settings log.
     pub fn record_test(&self, settings: &Settings, ip: IpAddr, count: u32) {
         let signal = Signal::new(EventType::RegisterFailure, ip, b"fail2ban-test");
-        for _ in 0..count {
+        for number in 1..=count {
             let now = (self.shared.host.now)();
             let mut state = self.shared.state();
             let known = settings.tracks_known().then_some(false);
             state.lines.write(settings, now, &signal, known);
+            if settings.decides() && number == TEST_FAILURES {
+                let found = Found::of_test(settings.source_of(ip), ip, number);
+                state.lines.attacker(settings, now, &signal, &found);
+            }
             self.shared.wake(state);
         }
     }
@@ -109,10 +140,15 @@ impl Journal {
         }
     }
 
-    /// FreeSWITCH has looked up credentials.
-    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>, trusted: bool) {
+    /// FreeSWITCH has looked up credentials; whether it is to refuse them.
+    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>, trusted: bool) -> bool {
         let now = (self.shared.host.now)();
-        self.shared.state().memory.looked_up(settings, now, lookup, trusted);
+        let mut state = self.shared.state();
+        let refusal = state.memory.looked_up(settings, now, lookup, trusted);
+        let refuses = refusal.is_some();
+        let announcement = refusal.and_then(|Outcome { announcement, .. }| announcement);
+        announcement.into_iter().for_each(|words| state.lines.announce(words));
+        refuses
     }
 
     /// What is remembered, for what has no line of its own.

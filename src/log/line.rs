@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::decision::Found;
 use crate::event::event_type::{EventType, PerType};
 use crate::event::field::Field;
 use crate::event::signal::{Signal, is_token};
@@ -112,6 +113,52 @@ pub fn write(
                 }
             }
             out.write_all(b"}\n")
+        }
+    }
+}
+
+/// Writes the line of an attacker, whose last event the signal is. In `classic` the source stands in `ip[…]`, so that it
+/// is what is banned.
+pub fn write_attacker(
+    out: &mut impl Write,
+    format: Format,
+    at: &Stamp,
+    signal: &Signal<'_>,
+    found: &Found,
+) -> io::Result<()> {
+    let Found { source, ip, proven, points, level, causes, accounts, .. } = found;
+    match format {
+        Format::Classic => {
+            write!(out, "{} user[", EventType::Attacker.row().message)?;
+            write_text(out, signal, Field::User, Context::Brackets)?;
+            write!(out, "] ip[{source}]")?;
+            write_classic_at(out, at)
+        }
+        Format::Dated => {
+            write_dated_start(out, at)?;
+            let proven = if *proven { "yes" } else { "no" };
+            write!(
+                out,
+                "attacker source={source} ip={ip} known=no proven={proven} points={points} level={level} \
+                 causes=\"{causes}\" accounts={accounts} user=\""
+            )?;
+            write_text(out, signal, Field::User, Context::Quotes)?;
+            out.write_all(b"\"\n")
+        }
+        Format::Json => {
+            write_json_start(out, at, EventType::Attacker.name())?;
+            write!(
+                out,
+                ",\"ip\":\"{ip}\",\"known\":false,\"source\":\"{source}\",\"proven\":{proven},\"points\":{points},\
+                 \"level\":{level},\"causes\":{{"
+            )?;
+            for (number, (cause, count)) in causes.iter().enumerate() {
+                let comma = if number > 0 { "," } else { "" };
+                write!(out, "{comma}\"{}\":{count}", cause.row().name)?;
+            }
+            write!(out, "}},\"accounts\":{accounts},\"user\":\"")?;
+            write_text(out, signal, Field::User, Context::Json)?;
+            out.write_all(b"\"}\n")
         }
     }
 }

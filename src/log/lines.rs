@@ -2,15 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::IpAddr;
 
+use crate::decision::{Found, Source};
 use crate::event::event_type::{EventType, PerType};
 use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::log::buffer::Buffer;
 use crate::log::line::{self, Notice};
+use crate::memory::account;
 use crate::memory::busiest::Busiest;
-use crate::memory::{Announcement, Outcome};
+use crate::memory::outcome::{Announcement, Outcome};
 use crate::settings::Settings;
 use crate::text::bounded_text::BoundedText;
 use crate::time::{LocalTime, Now, Stamper};
@@ -32,9 +33,9 @@ pub struct Lines {
     pub no_address: PerType<u64>,
     /// When each event type was logged last, in microseconds since 1970.
     pub last_seen: PerType<Option<i64>>,
-    /// The busiest addresses.
-    pub addresses: Busiest<IpAddr>,
-    /// The accounts with most failures, and from how many addresses.
+    /// The busiest sources.
+    pub sources: Busiest<Source>,
+    /// The accounts with most failures, and from how many sources.
     pub accounts: Busiest<BoundedText<48>>,
     announcements: Vec<Announcement>,
 }
@@ -49,7 +50,7 @@ impl Lines {
             known: [0; EventType::COUNT],
             no_address: [0; EventType::COUNT],
             last_seen: [None; EventType::COUNT],
-            addresses: Busiest::default(),
+            sources: Busiest::default(),
             accounts: Busiest::default(),
             announcements: Vec::with_capacity(MOST_ANNOUNCEMENTS),
         })
@@ -73,12 +74,28 @@ impl Lines {
         if !outcome.is_silent {
             self.line(settings, at, signal, outcome.known, trusted);
         }
-        if let Some(announcement) = outcome.announcement
-            && !trusted
-            && self.announcements.len() < MOST_ANNOUNCEMENTS
-        {
+        if let Some(found) = outcome.attacker {
+            self.attacker(settings, at, signal, &found);
+            let account = account::of_user(signal.auth_user(), b"");
+            self.announce(Announcement::Attacker(found, account));
+        }
+        outcome.decision.into_iter().for_each(|decision| self.announce(decision));
+        outcome.announcement.into_iter().filter(|_| !trusted).for_each(|words| self.announce(words));
+    }
+
+    /// FreeSWITCH's log is to say something.
+    pub fn announce(&mut self, announcement: Announcement) {
+        if self.announcements.len() < MOST_ANNOUNCEMENTS {
             self.announcements.push(announcement);
         }
+    }
+
+    /// Adds the line of an attacker, whose last event this signal is.
+    pub fn attacker(&mut self, settings: &Settings, at: Now, signal: &Signal<'_>, found: &Found) {
+        self.last_seen[EventType::Attacker as usize] = Some(at.wall);
+        let stamp = self.stamper.stamp(at.wall);
+        let format = settings.format;
+        self.buffer.push(EventType::Attacker, |out| line::write_attacker(out, format, &stamp, signal, found));
     }
 
     /// Adds the line of a signal: if the settings log it and its address is not trusted.
@@ -103,9 +120,10 @@ impl Lines {
     pub fn write(&mut self, settings: &Settings, at: Now, signal: &Signal<'_>, known: Option<bool>) {
         let index = signal.event_type as usize;
         self.last_seen[index] = Some(at.wall);
-        self.addresses.add(signal.ip);
+        let source = settings.source_of(signal.ip);
+        self.sources.add(source);
         if is_failure(signal.event_type) {
-            self.accounts.add_with(BoundedText::new(signal.auth_user()), &signal.ip);
+            self.accounts.add_with(BoundedText::new(signal.auth_user()), &source);
         }
         self.known[index] += u64::from(known == Some(true));
         let stamp = self.stamper.stamp(at.wall);

@@ -1,11 +1,11 @@
 //! A copy of all that `fail2ban status` shows, taken at one moment.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decision::Source;
 use crate::event::event_type::PerType;
 use crate::log::buffer::Counters;
 use crate::log::shared::{Shared, State};
@@ -29,9 +29,9 @@ pub struct Snapshot {
     pub no_address: PerType<u64>,
     /// When each was logged last.
     pub last_seen: PerType<Option<String>>,
-    /// The busiest addresses.
-    pub addresses: Vec<Count<IpAddr>>,
-    /// The accounts with most failures, and from how many addresses.
+    /// The busiest sources.
+    pub sources: Vec<Count<Source>>,
+    /// The accounts with most failures, and from how many sources.
     pub accounts: Vec<Count<BoundedText<48>>>,
     /// Bytes that wait.
     pub waiting_bytes: usize,
@@ -78,7 +78,7 @@ impl Snapshot {
         let mut guard = shared.state();
         let State { memory, lines, writer, .. } = &mut *guard;
         let last_error = writer.last_error.clone();
-        let (addresses, accounts) = (lines.addresses.clone(), lines.accounts.clone());
+        let (sources, accounts) = (lines.sources.clone(), lines.accounts.clone());
         let mut snapshot = Snapshot {
             settings,
             time: lines.stamper.text(now.wall),
@@ -87,7 +87,7 @@ impl Snapshot {
             known: lines.known,
             no_address: lines.no_address,
             last_seen: lines.last_seen.map(|at| at.map(|at| lines.stamper.text(at))),
-            addresses: Vec::new(),
+            sources: Vec::new(),
             accounts: Vec::new(),
             waiting_bytes: lines.buffer.waiting_bytes(),
             lookups: memory.watch.as_ref().map(|watch| Lookups {
@@ -108,7 +108,7 @@ impl Snapshot {
         };
         // Sorting takes longer than handlers should wait.
         drop(guard);
-        snapshot.addresses = addresses.top(10);
+        snapshot.sources = sources.top(10);
         snapshot.accounts = accounts.top(10);
         snapshot
     }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 
+use crate::decision::Source;
 use crate::memory::table::Table;
 use crate::time::Now;
 
@@ -13,7 +13,7 @@ const MOST: usize = 16_384;
 const HOUR: i64 = 3600;
 
 struct Entry {
-    ip: IpAddr,
+    source: Source,
     /// When the last ones were, in seconds of the monotonic clock; a ring.
     times: [i64; FAILURES_BEFORE_SUCCESS],
     next: usize,
@@ -34,12 +34,12 @@ impl Default for Failing {
 
 impl Failing {
     /// An address that is not known has failed.
-    pub fn add(&mut self, now: Now, ip: IpAddr) {
+    pub fn add(&mut self, now: Now, source: Source) {
         const NEVER: i64 = i64::MIN / 2;
-        let key = self.hasher.hash_one(ip);
-        let slot = self.entries.find(key, |entry| entry.ip == ip).unwrap_or_else(|| {
+        let key = self.hasher.hash_one(source);
+        let slot = self.entries.find(key, |entry| entry.source == source).unwrap_or_else(|| {
             let times = [NEVER; FAILURES_BEFORE_SUCCESS];
-            self.entries.insert_evicting(key, Entry { ip, times, next: 0, reported_at: NEVER })
+            self.entries.insert_evicting(key, Entry { source, times, next: 0, reported_at: NEVER })
         });
         if let Some(entry) = self.entries.get_mut(slot) {
             entry.times[entry.next] = now.seconds();
@@ -48,8 +48,8 @@ impl Failing {
     }
 
     /// An address has logged in; whether that is to be reported, at most once an hour.
-    pub fn is_success_suspicious(&mut self, now: Now, ip: IpAddr) -> bool {
-        let slot = self.entries.find(self.hasher.hash_one(ip), |entry| entry.ip == ip);
+    pub fn is_success_suspicious(&mut self, now: Now, source: Source) -> bool {
+        let slot = self.entries.find(self.hasher.hash_one(source), |entry| entry.source == source);
         let Some(entry) = slot.and_then(|slot| self.entries.get_mut(slot)) else { return false };
         let is_recent = |time: i64| now.seconds() - time < HOUR;
         let reports = entry.times.iter().all(|time| is_recent(*time)) && !is_recent(entry.reported_at);
@@ -64,7 +64,9 @@ impl Failing {
 mod tests {
     use super::*;
 
-    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    fn source() -> Source {
+        Source::single([10, 0, 0, 1].into())
+    }
 
     fn at(seconds: i64) -> Now {
         Now { wall: 0, monotonic: seconds * 1_000_000 }
@@ -73,24 +75,30 @@ mod tests {
     #[test]
     fn a_login_is_reported_after_five_failures_within_an_hour() {
         let mut failing = Failing::default();
-        (10..14).for_each(|second| failing.add(at(second), IP));
-        assert!(!failing.is_success_suspicious(at(14), IP), "four, and soon after the machine has started");
-        failing.add(at(20), IP);
-        assert!(!failing.is_success_suspicious(at(10 + HOUR), IP), "the first one is over");
-        assert!(failing.is_success_suspicious(at(9 + HOUR), IP));
+        (10..14).for_each(|second| failing.add(at(second), source()));
+        assert!(
+            !failing.is_success_suspicious(at(14), source()),
+            "four, and soon after the machine has started"
+        );
+        failing.add(at(20), source());
+        assert!(!failing.is_success_suspicious(at(10 + HOUR), source()), "the first one is over");
+        assert!(failing.is_success_suspicious(at(9 + HOUR), source()));
         // The sixth takes the place of the first.
-        failing.add(at(30), IP);
-        (0..5).for_each(|second| failing.add(at(3 * HOUR + second), IP));
-        assert!(failing.is_success_suspicious(at(3 * HOUR + 5), IP));
+        failing.add(at(30), source());
+        (0..5).for_each(|second| failing.add(at(3 * HOUR + second), source()));
+        assert!(failing.is_success_suspicious(at(3 * HOUR + 5), source()));
     }
 
     #[test]
     fn a_login_after_failures_is_reported_once_an_hour() {
         let mut failing = Failing::default();
-        (0..5).for_each(|second| failing.add(at(second), IP));
-        assert!(failing.is_success_suspicious(at(10), IP) && !failing.is_success_suspicious(at(11), IP));
-        (0..5).for_each(|second| failing.add(at(HOUR + second), IP));
-        assert!(!failing.is_success_suspicious(at(HOUR + 9), IP));
-        assert!(failing.is_success_suspicious(at(HOUR + 10), IP));
+        (0..5).for_each(|second| failing.add(at(second), source()));
+        assert!(
+            failing.is_success_suspicious(at(10), source())
+                && !failing.is_success_suspicious(at(11), source())
+        );
+        (0..5).for_each(|second| failing.add(at(HOUR + second), source()));
+        assert!(!failing.is_success_suspicious(at(HOUR + 9), source()));
+        assert!(failing.is_success_suspicious(at(HOUR + 10), source()));
     }
 }

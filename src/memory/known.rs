@@ -5,13 +5,13 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::decision::Source;
 use crate::event::address;
+use crate::memory::account::Account;
 use crate::memory::busiest::Distinct;
 use crate::memory::table::Table;
-use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
 
 /// Most addresses that are known at a time.
@@ -24,14 +24,11 @@ pub const MOST_PER_ACCOUNT: usize = 32;
 pub const MANY_FAILURES: u32 = 100;
 const HOUR: i64 = 3600;
 
-/// Which account made an address known: `user@domain`, `gateway NAME`.
-pub type Account = BoundedText<96>;
-
 /// A known address.
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
+    /// The source.
+    pub source: Source,
     /// The account whose credentials were accepted here first.
     pub account: Account,
     /// When credentials were accepted last, in seconds of the monotonic clock.
@@ -58,8 +55,8 @@ impl Address {
 /// An account that was accepted at an address.
 #[derive(Clone, Debug)]
 pub struct AccountAt {
-    /// The address.
-    pub ip: IpAddr,
+    /// The source.
+    pub source: Source,
     /// The account.
     pub account: Account,
     /// When it was accepted last, in seconds of the monotonic clock.
@@ -113,9 +110,27 @@ impl Known {
     }
 
     /// Whether an address is known.
-    pub fn contains(&self, now: Now, ip: IpAddr) -> bool {
-        let found = self.find(ip).and_then(|slot| self.addresses.get(slot));
+    pub fn contains(&self, now: Now, source: Source) -> bool {
+        let found = self.find(source).and_then(|slot| self.addresses.get(slot));
         found.is_some_and(|address| self.is_alive(address.seen, now))
+    }
+
+    /// Whether an account was accepted at a source within `known-for`.
+    pub fn has_account(&self, now: Now, source: Source, account: &Account) -> bool {
+        let key = self.hasher.hash_one((source, account));
+        let is_it = |entry: &AccountAt| entry.source == source && entry.account == *account;
+        let found = self.accounts.find(key, is_it).and_then(|slot| self.accounts.get(slot));
+        found.is_some_and(|entry| !self.is_over(entry, now))
+    }
+
+    /// Whether an account was accepted anywhere within `known-for`.
+    pub fn has_account_anywhere(&self, now: Now, account: &Account) -> bool {
+        let mut is_accepted = false;
+        self.slots.find_all(self.hasher.hash_one(account), |_, slot| {
+            let entry = self.accounts.get(*slot).filter(|entry| entry.account == *account);
+            is_accepted |= entry.is_some_and(|entry| !self.is_over(entry, now));
+        });
+        is_accepted
     }
 
     /// Known addresses in a part of the table, and where the next part begins, so that no handler has to wait while
@@ -136,14 +151,14 @@ impl Known {
 
     /// FreeSWITCH has accepted this account's credentials from this address, at `seen` (seconds of the monotonic
     /// clock).
-    pub fn learn(&mut self, now: Now, seen: i64, ip: IpAddr, account: &Account) {
-        if address::is_documentation(ip) || !self.is_alive(seen, now) {
+    pub fn learn(&mut self, now: Now, seen: i64, source: Source, account: &Account) {
+        if address::is_documentation(source.first()) || !self.is_alive(seen, now) {
             return;
         }
         self.has_changed = true;
-        let key = self.hasher.hash_one((ip, account));
-        let found = self.accounts.find(key, |entry| entry.ip == ip && entry.account == *account);
-        let slot = found.or_else(|| self.insert(key, seen, ip, account));
+        let key = self.hasher.hash_one((source, account));
+        let found = self.accounts.find(key, |entry| entry.source == source && entry.account == *account);
+        let slot = found.or_else(|| self.insert(key, seen, source, account));
         let Some(entry) = slot.and_then(|slot| self.accounts.get_mut(slot)) else {
             self.refused += 1;
             return;
@@ -156,16 +171,16 @@ impl Known {
         address.seen = address.seen.max(entry.seen);
     }
 
-    fn insert(&mut self, key: u64, seen: i64, ip: IpAddr, account: &Account) -> Option<usize> {
+    fn insert(&mut self, key: u64, seen: i64, source: Source, account: &Account) -> Option<usize> {
         if let Some(oldest) = self.oldest_of_a_full(account) {
             self.remove(oldest);
         }
         if self.accounts.len() == MOST_ACCOUNTS {
             return None;
         }
-        let address = self.find(ip).or_else(|| {
+        let address = self.find(source).or_else(|| {
             let new = Address {
-                ip,
+                source,
                 account: *account,
                 seen,
                 failures: 0,
@@ -174,18 +189,18 @@ impl Known {
                 accounts: 0,
                 forgotten_at: i64::MIN / 2,
             };
-            self.addresses.insert(self.hasher.hash_one(ip), new)
+            self.addresses.insert(self.hasher.hash_one(source), new)
         })?;
-        let slot = self.accounts.insert(key, AccountAt { ip, account: *account, seen, address })?;
+        let slot = self.accounts.insert(key, AccountAt { source, account: *account, seen, address })?;
         self.slots.insert(self.hasher.hash_one(account), slot);
         self.addresses.get_mut(address)?.accounts += 1;
         Some(slot)
     }
 
     /// Forgets an address; whether it was known.
-    pub fn forget(&mut self, now: Now, ip: IpAddr) -> bool {
-        let was_known = self.contains(now, ip);
-        if let Some(address) = self.find(ip).and_then(|slot| self.addresses.get_mut(slot)) {
+    pub fn forget(&mut self, now: Now, source: Source) -> bool {
+        let was_known = self.contains(now, source);
+        if let Some(address) = self.find(source).and_then(|slot| self.addresses.get_mut(slot)) {
             // Its accounts go as they are swept.
             (address.seen, address.forgotten_at) = (i64::MIN / 2, now.seconds());
             self.has_changed = true;
@@ -194,9 +209,9 @@ impl Known {
     }
 
     /// A known address has failed, for this user; returns its entry when that is the failure to warn of.
-    pub fn count_failure(&mut self, now: Now, ip: IpAddr, user: &[u8]) -> Option<&Address> {
+    pub fn count_failure(&mut self, now: Now, source: Source, user: &[u8]) -> Option<&Address> {
         let user = self.hasher.hash_one(user) as u32;
-        let address = self.find(ip).and_then(|slot| self.addresses.get_mut(slot))?;
+        let address = self.find(source).and_then(|slot| self.addresses.get_mut(slot))?;
         address.forget_old_failures(now);
         address.failures = address.failures.saturating_add(1);
         address.users.add(user);
@@ -234,8 +249,8 @@ impl Known {
         !self.is_alive(entry.seen, now) || address.is_none_or(|address| entry.seen <= address.forgotten_at)
     }
 
-    fn find(&self, ip: IpAddr) -> Option<usize> {
-        self.addresses.find(self.hasher.hash_one(ip), |address| address.ip == ip)
+    fn find(&self, source: Source) -> Option<usize> {
+        self.addresses.find(self.hasher.hash_one(source), |address| address.source == source)
     }
 
     /// Takes out an account, and its address if that was the last one there.
@@ -283,8 +298,8 @@ mod tests {
         Now { wall: 0, monotonic: seconds * 1_000_000 }
     }
 
-    fn ip(number: u32) -> IpAddr {
-        IpAddr::V4((0x0A00_0000 + number).into())
+    fn ip(number: u32) -> Source {
+        Source::single(std::net::IpAddr::V4((0x0A00_0000 + number).into()))
     }
 
     fn account(name: &str) -> Account {
@@ -297,7 +312,7 @@ mod tests {
 
     fn account_of(known: &Known, seconds: i64, number: u32) -> Account {
         let page = known.page(at(seconds), 0).0;
-        page.iter().find(|address| address.ip == ip(number)).expect("it is known").account
+        page.iter().find(|address| address.source == ip(number)).expect("it is known").account
     }
 
     fn learn(known: &mut Known, seconds: i64, number: u32, name: &str) {
@@ -454,7 +469,7 @@ mod tests {
                     proptest::prop_assert!(known.accounts.get(*slot).is_some());
                 }
                 for entry in known.accounts.iter() {
-                    proptest::prop_assert_eq!(known.addresses.get(entry.address).unwrap().ip, entry.ip);
+                    proptest::prop_assert_eq!(known.addresses.get(entry.address).unwrap().source, entry.source);
                     let of_account = known.accounts.iter().filter(|other| other.account == entry.account);
                     proptest::prop_assert!(of_account.count() <= MOST_PER_ACCOUNT);
                 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::event::address;
 use crate::event::field::{Field, Texts};
 use crate::event::signal::transport;
+use crate::memory::account::{self, Account};
 use crate::time::Now;
 
 /// Credentials, as a lookup shows them.
@@ -13,6 +14,8 @@ use crate::time::Now;
 pub struct Lookup<'a> {
     /// The address that sent them.
     pub ip: IpAddr,
+    /// The same, as FreeSWITCH writes it.
+    pub address: &'a [u8],
     /// The port there, in digits.
     pub port: Option<&'a [u8]>,
     /// The request that carried them.
@@ -42,6 +45,7 @@ impl<'a> Lookup<'a> {
         }
         Some(Lookup {
             ip,
+            address: texts.or_empty(Field::Ip),
             port: texts.get(Field::Port).filter(|port| address::is_port(port)),
             method: texts.get(Field::Method)?,
             call_id: texts.get(Field::CallId)?,
@@ -54,9 +58,33 @@ impl<'a> Lookup<'a> {
         })
     }
 
+    /// The account.
+    pub fn account(&self) -> Account {
+        account::of_user(self.user, self.domain)
+    }
+
     /// Whether an event will show what FreeSWITCH made of these credentials.
     pub fn has_verdict_event(&self) -> bool {
         matches!(self.method, b"REGISTER" | b"INVITE")
+    }
+}
+
+#[cfg(test)]
+impl Default for Lookup<'_> {
+    fn default() -> Self {
+        Lookup {
+            ip: [10, 0, 0, 1].into(),
+            address: b"10.0.0.1",
+            port: Some(b"5060"),
+            method: b"REGISTER",
+            call_id: b"call",
+            transport: Some(b"tcp"),
+            user: b"1001",
+            realm: b"x",
+            domain: b"y",
+            profile: b"internal",
+            agent: b"",
+        }
     }
 }
 

@@ -23,6 +23,11 @@ impl Marks {
         self.times.insert_evicting(self.hasher.hash_one(key), now);
     }
 
+    /// Whether there is a mark of this key.
+    pub fn contains(&self, key: impl Hash) -> bool {
+        self.times.find(self.hasher.hash_one(key), |_| true).is_some()
+    }
+
     /// Takes one mark of this key back whose time fits; whether there was one.
     pub fn take(&mut self, key: impl Hash, mut fits: impl FnMut(Now) -> bool) -> bool {
         let slot = self.times.find(self.hasher.hash_one(key), |time| fits(*time));

@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 
-use crate::memory::known::{Account, MOST};
+use crate::decision::Source;
+use crate::memory::account::Account;
+use crate::memory::known::MOST;
 use crate::memory::table::Table;
 use crate::text::bounded_text::BoundedText;
 
@@ -21,8 +22,8 @@ pub struct Question {
     pub domain: BoundedText<64>,
     /// Both, as they are compared.
     pub account: Account,
-    /// The address that logged in.
-    pub ip: IpAddr,
+    /// The source that logged in.
+    pub source: Source,
     /// When, in seconds of the monotonic clock.
     pub seen: i64,
 }
@@ -116,7 +117,7 @@ mod tests {
             user: BoundedText::new(name.as_bytes()),
             domain: BoundedText::new(b"x"),
             account: Account::new(name.as_bytes()),
-            ip: [10, 0, 0, ip].into(),
+            source: Source::single([10, 0, 0, ip].into()),
             seen: 0,
         }
     }
@@ -130,8 +131,8 @@ mod tests {
         let account = passwords.next().unwrap().account;
         assert_eq!((account, passwords.of(&account)), (Account::new(b"1001"), None));
         let mut shown = Vec::new();
-        passwords.answer(&account, true, |question| shown.push(question.ip));
-        assert_eq!(shown, [question("", 1).ip, question("", 3).ip]);
+        passwords.answer(&account, true, |question| shown.push(question.source));
+        assert_eq!(shown, [question("", 1).source, question("", 3).source]);
         assert_eq!(passwords.of(&account), Some(true));
         let account = passwords.next().unwrap().account;
         passwords.answer(&account, false, |_| {});

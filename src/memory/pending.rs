@@ -7,10 +7,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use crate::decision::Method;
 use crate::event::address;
 use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
+use crate::memory::account::Account;
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::table::{Sweep, Table};
 use crate::text::bounded_text::BoundedText;
@@ -42,7 +44,10 @@ pub struct Entry {
     pub ip: IpAddr,
     /// The user.
     pub user: BoundedText<48>,
-    transport: Option<&'static [u8]>,
+    /// The account, for credentials.
+    pub account: Account,
+    /// The transport, if it is proven.
+    pub transport: Option<&'static [u8]>,
     method: BoundedText<16>,
     port: BoundedText<5>,
     call_id: BoundedText<96>,
@@ -91,6 +96,7 @@ impl Pending {
             order,
             ip: challenge.ip,
             user: BoundedText::new(text(Field::ToUser)),
+            account: Account::new(b""),
             transport: None,
             method: BoundedText::new(b""),
             port: BoundedText::new(text(Field::Port)),
@@ -115,6 +121,7 @@ impl Pending {
             order,
             ip: lookup.ip,
             user: BoundedText::new(lookup.user),
+            account: lookup.account(),
             transport: lookup.transport,
             method: BoundedText::new(lookup.method),
             port: BoundedText::new(lookup.port.unwrap_or_default()),
@@ -239,6 +246,11 @@ impl Pending {
 }
 
 impl Entry {
+    /// The method of credentials.
+    pub fn method(&self) -> Option<Method> {
+        Method::of(self.method.bytes())
+    }
+
     /// The port of the address, if FreeSWITCH reported it.
     pub fn port(&self) -> Option<u16> {
         address::parse_port(self.port.bytes())
@@ -297,18 +309,7 @@ mod tests {
     }
 
     fn lookup<'a>(method: &'a str, call_id: &'a str) -> Lookup<'a> {
-        Lookup {
-            ip: IP,
-            port: Some(b"5060"),
-            method: method.as_bytes(),
-            call_id: call_id.as_bytes(),
-            transport: Some(b"tcp"),
-            user: b"1001",
-            realm: b"x",
-            domain: b"y",
-            profile: b"internal",
-            agent: b"",
-        }
+        Lookup { method: method.as_bytes(), call_id: call_id.as_bytes(), ..Lookup::default() }
     }
 
     /// When the entries that are left came, and their addresses; none is left then.

@@ -4,8 +4,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::decision::Method;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
+use crate::memory::account::Account;
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::table::Table;
 use crate::text::bounded_text::BoundedText;
@@ -24,6 +26,8 @@ const UNDER_WAY: i64 = 2_000_000;
 pub struct Proof {
     /// When it was.
     pub order: LookupOrder,
+    /// The request.
+    pub method: Option<Method>,
     /// The transport that the request came over.
     pub transport: Option<&'static [u8]>,
     /// The domain of the user.
@@ -39,9 +43,24 @@ struct Attempt {
     is_awaited: bool,
 }
 
+/// An attempt that was refused, and whose failure is to follow.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The transport, if it is proven.
+    pub transport: Option<&'static [u8]>,
+    /// The account.
+    pub account: Account,
+    /// The request, if its lookup was seen.
+    pub method: Option<Method>,
+    /// No password was looked at, since the user names differ.
+    pub is_unread: bool,
+    /// The module had FreeSWITCH refuse it.
+    pub is_ours: bool,
+}
+
 struct Failure {
     at: Now,
-    transport: Option<&'static [u8]>,
+    refused: Refused,
 }
 
 /// Lookups whose events are to come.
@@ -81,7 +100,12 @@ impl Proofs {
     /// A REGISTER or an INVITE was looked up.
     pub fn looked_up(&mut self, order: LookupOrder, lookup: &Lookup<'_>) {
         let key = self.hasher.hash_one((lookup.call_id, lookup.ip, lookup.port));
-        let proof = Proof { order, transport: lookup.transport, domain: BoundedText::new(lookup.domain) };
+        let proof = Proof {
+            order,
+            method: Method::of(lookup.method),
+            transport: lookup.transport,
+            domain: BoundedText::new(lookup.domain),
+        };
         let found = self.attempts.find(key, |_| true).and_then(|slot| self.attempts.get_mut(slot));
         if let Some(attempt) = found {
             *attempt = Attempt { proof, lookups: attempt.lookups.saturating_add(1), is_awaited: true };
@@ -92,7 +116,6 @@ impl Proofs {
 
     /// An attempt came; returns what its lookup proves, if that was seen.
     pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
-        let bound_at = *self.bound_at.get_or_insert(now);
         let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
         let found = self.attempts.find(self.hasher.hash_one(key), |_| true);
         let proof = found.and_then(|slot| {
@@ -109,7 +132,7 @@ impl Proofs {
             self.seen += 1;
             self.answered_after(now, proof.order);
         } else if attempt.text(Field::AuthUser).is_some_and(|user| user != b"unknown")
-            && now.monotonic - bound_at.monotonic >= UNDER_WAY
+            && self.bound_at.is_some_and(|at| now.monotonic - at.monotonic >= UNDER_WAY)
         {
             // Names that do not match are refused before anything is looked up, and then the user is "unknown".
             self.hidden += 1;
@@ -123,17 +146,17 @@ impl Proofs {
     }
 
     /// The failure of this attempt is to follow.
-    pub fn expect_failure(&mut self, now: Now, attempt: &Signal<'_>, transport: Option<&'static [u8]>) {
+    pub fn expect_failure(&mut self, now: Now, attempt: &Signal<'_>, refused: Refused) {
         // In an attempt FreeSWITCH has From and To the other way round than in a failure.
         let key = self.failure_key(attempt, Field::FromUser);
         self.take_failure(key);
-        self.failures.insert_evicting(key, Failure { at: now, transport });
+        self.failures.insert_evicting(key, Failure { at: now, refused });
     }
 
-    /// The transport that the refused credentials came over.
-    pub fn transport_of_failure(&mut self, now: Now, failure: &Signal<'_>) -> Option<&'static [u8]> {
+    /// The attempt of a failure.
+    pub fn refused(&mut self, now: Now, failure: &Signal<'_>) -> Option<Refused> {
         let found = self.take_failure(self.failure_key(failure, Field::ToUser))?;
-        found.transport.filter(|_| now.monotonic - found.at.monotonic < LASTS)
+        (now.monotonic - found.at.monotonic < LASTS).then_some(found.refused)
     }
 
     fn take_failure(&mut self, key: u64) -> Option<Failure> {
@@ -177,18 +200,7 @@ mod tests {
     }
 
     fn look_up(proofs: &mut Proofs, seconds: i64, call_id: &str) {
-        let lookup = Lookup {
-            ip: [10, 0, 0, 1].into(),
-            port: Some(b"5060"),
-            method: b"REGISTER",
-            call_id: call_id.as_bytes(),
-            transport: Some(b"tcp"),
-            user: b"1001",
-            realm: b"x",
-            domain: b"y",
-            profile: b"internal",
-            agent: b"",
-        };
+        let lookup = Lookup { call_id: call_id.as_bytes(), ..Lookup::default() };
         proofs.looked_up(LookupOrder { number: 0, at: at(seconds) }, &lookup);
     }
 
@@ -199,6 +211,11 @@ mod tests {
         signal.set(Field::FromUser, Some(b"1001"));
         signal.set(Field::AuthUser, Some(b"1001"));
         signal
+    }
+
+    fn refused(transport: Option<&'static [u8]>) -> Refused {
+        let account = Account::new(b"1001@y");
+        Refused { transport, account, method: None, is_unread: false, is_ours: false }
     }
 
     fn failure() -> Signal<'static> {
@@ -215,9 +232,9 @@ mod tests {
         look_up(&mut proofs, 0, "a");
         let proof = proofs.attempted(at(0), &attempt("a")).unwrap();
         assert_eq!((proof.transport, proof.domain.bytes()), (Some(&b"tcp"[..]), &b"y"[..]));
-        proofs.expect_failure(at(0), &attempt("a"), proof.transport);
-        assert_eq!(proofs.transport_of_failure(at(1), &failure()), Some(&b"tcp"[..]));
-        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
+        proofs.expect_failure(at(0), &attempt("a"), refused(proof.transport));
+        assert_eq!(proofs.refused(at(1), &failure()).unwrap().transport, Some(&b"tcp"[..]));
+        assert!(proofs.refused(at(1), &failure()).is_none());
         assert!(proofs.attempted(at(0), &attempt("a")).is_none());
         assert_eq!((proofs.seen, proofs.hidden), (1, 1));
         look_up(&mut proofs, 0, "late");
@@ -227,10 +244,10 @@ mod tests {
     #[test]
     fn an_attempt_without_a_lookup_takes_the_place_of_one_with() {
         let mut proofs = Proofs::default();
-        proofs.expect_failure(at(0), &attempt("a"), Some(b"tcp"));
-        proofs.expect_failure(at(0), &attempt("b"), None);
-        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
-        assert_eq!(proofs.transport_of_failure(at(1), &failure()), None);
+        proofs.expect_failure(at(0), &attempt("a"), refused(Some(b"tcp")));
+        proofs.expect_failure(at(0), &attempt("b"), refused(None));
+        assert_eq!(proofs.refused(at(1), &failure()).unwrap().transport, None);
+        assert!(proofs.refused(at(1), &failure()).is_none());
     }
 
     #[test]

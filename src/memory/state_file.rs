@@ -11,6 +11,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decision::{Source, SourceReport};
+
 /// The file's name, in FreeSWITCH's folder of databases.
 pub const NAME: &str = "fail2ban.state";
 /// The one that release 1.1.0 wrote.
@@ -28,13 +30,15 @@ pub enum Record {
     ModFail2banState(u32),
     /// An account that was accepted at an address.
     Known {
-        /// The address.
-        ip: IpAddr,
+        /// The source.
+        source: Source,
         /// The account.
         account: String,
         /// When, in seconds since 1970.
         seen: i64,
     },
+    /// A source with points, maybe an attacker; with the seconds since 1970 from which its times are counted back.
+    Source(i64, Box<SourceReport>),
     /// The last line: how many there are between it and the first.
     End(usize),
 }
@@ -131,8 +135,8 @@ fn parse_1_1(text: &str) -> Option<Vec<Record>> {
     let known = lines.map(|line| {
         let (ip, rest) = line.split_once(' ')?;
         let (seen, account) = rest.split_once(' ')?;
-        let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
-        Some(Record::Known { ip, account: account.to_owned(), seen: seen.parse().ok()? })
+        let source = Source::single(ip.parse::<IpAddr>().ok()?);
+        Some(Record::Known { source, account: account.to_owned(), seen: seen.parse().ok()? })
     });
     known.collect::<Option<Vec<_>>>().filter(|known| known.len() == count)
 }
@@ -144,7 +148,7 @@ mod tests {
     use super::*;
 
     fn known(ip: &str, account: &str) -> Record {
-        Record::Known { ip: ip.parse().unwrap(), account: account.into(), seen: -5 }
+        Record::Known { source: ip.parse().unwrap(), account: account.into(), seen: -5 }
     }
 
     #[test]

@@ -3,14 +3,16 @@
 
 use std::net::IpAddr;
 
+use crate::decision::Method;
 use crate::event::field::Field;
-use crate::event::signal::{Signal, Verdict};
+use crate::event::signal::Signal;
 use crate::memory::accepted::Accepted;
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
 use crate::memory::pending::{Entry, Kind, Pending};
 use crate::memory::proofs::{Proof, Proofs};
 use crate::memory::table::Sweep;
+use crate::memory::unknown::Unknown;
 use crate::time::Now;
 
 /// Success shows within milliseconds (seen in FreeSWITCH 1.10.12 and 1.11.2) of FreeSWITCH having looked credentials
@@ -23,6 +25,7 @@ const GRACE: i64 = 5_000_000;
 const EARLY_BY: i64 = 60_000_000;
 const MOST_EARLY: usize = 1024;
 const MOST_ABANDONED: usize = 1024;
+const MOST_CALLS: usize = 8192;
 /// How many entries are looked at before others may have the lock.
 const SWEEP_STEP: usize = 64;
 
@@ -37,6 +40,10 @@ pub struct Watch {
     early: Marks,
     /// Calls that were abandoned after their challenge, which has a line of its own; by address and port.
     abandoned: Marks,
+    /// Calls whose INVITE was accepted.
+    calls: Marks,
+    /// Lookups that FreeSWITCH may find nobody for.
+    pub unknown: Unknown,
     /// Lookups of credentials that were seen.
     pub looked_up: u64,
 }
@@ -49,6 +56,8 @@ impl Default for Watch {
             accepted: Accepted::default(),
             early: Marks::new(MOST_EARLY),
             abandoned: Marks::new(MOST_ABANDONED),
+            calls: Marks::new(MOST_CALLS),
+            unknown: Unknown::default(),
             looked_up: 0,
         }
     }
@@ -85,53 +94,64 @@ impl Watch {
         }
     }
 
-    /// Credentials came with a REGISTER or an INVITE, and FreeSWITCH has a verdict; returns what their lookup proves.
-    pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
-        let (verdict, call_id) = (attempt.verdict(), attempt.text(Field::CallId));
-        // Made up, or too late: FreeSWITCH challenges again, and that is to be answered.
-        let proof = if verdict == Verdict::Stale { return None } else { self.proofs.attempted(now, attempt) };
-        match verdict {
-            Verdict::Accepted => {
-                if let Some(user) = attempt.text(Field::AuthUser) {
-                    // From its lookup on: the event comes later.
-                    let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);
-                    self.accepted.insert(order, attempt.ip, user);
-                }
-                if let Some(call_id) = call_id {
-                    self.pending.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
-                }
-            }
-            _ => {
-                let transport = proof.as_ref().and_then(|proof| proof.transport);
-                self.proofs.expect_failure(now, attempt, transport);
-                if let (None, Some(call_id)) = (&proof, call_id) {
-                    self.pending.answer(call_id, attempt.ip);
-                }
+    /// Whether a call's INVITE was accepted lately.
+    pub fn is_accepted_call(&self, call_id: &[u8]) -> bool {
+        self.calls.contains(call_id)
+    }
+
+    /// Credentials came with a REGISTER or an INVITE, and FreeSWITCH has accepted them; returns what their lookup
+    /// proves.
+    pub fn accepted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
+        let proof = self.proofs.attempted(now, attempt);
+        if let Some(user) = attempt.text(Field::AuthUser) {
+            // From its lookup on: the event comes later.
+            let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);
+            self.accepted.insert(order, attempt.ip, user);
+        }
+        if let Some(call_id) = attempt.text(Field::CallId) {
+            self.pending.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
+            if proof.as_ref().is_some_and(|proof| proof.method == Some(Method::Invite)) {
+                self.calls.leave(now, call_id);
             }
         }
         proof
     }
 
-    /// A profile has accepted a SUBSCRIBE of this call.
-    pub fn confirmed_call(&mut self, now: Now, call_id: &[u8], profile: Option<&[u8]>) {
+    /// The same where FreeSWITCH has refused them.
+    pub fn refused(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
+        let proof = self.proofs.attempted(now, attempt);
+        if let (None, Some(call_id)) = (&proof, attempt.text(Field::CallId)) {
+            self.pending.answer(call_id, attempt.ip);
+        }
+        proof
+    }
+
+    /// A profile has accepted a SUBSCRIBE of this call; returns the credentials that are confirmed by it.
+    pub fn confirmed_call(&mut self, now: Now, call_id: &[u8], profile: Option<&[u8]>) -> Option<Entry> {
         let confirmed = self.pending.confirm_call(call_id, profile);
         self.pending.answer_all(call_id, profile, confirmed.as_ref().map(|entry| entry.ip));
-        self.confirmed(now, confirmed);
+        self.confirmed(now, confirmed)
     }
 
-    /// A profile has accepted a MESSAGE from this address and port.
-    pub fn confirmed_message(&mut self, now: Now, ip: IpAddr, port: Option<&[u8]>, profile: Option<&[u8]>) {
+    /// The same of a MESSAGE from this address and port.
+    pub fn confirmed_message(
+        &mut self,
+        now: Now,
+        ip: IpAddr,
+        port: Option<&[u8]>,
+        profile: Option<&[u8]>,
+    ) -> Option<Entry> {
         let confirmed = self.pending.confirm_message(ip, port, profile);
-        self.confirmed(now, confirmed);
+        self.confirmed(now, confirmed)
     }
 
-    fn confirmed(&mut self, now: Now, entry: Option<Entry>) {
-        if let Some(entry) = entry {
-            self.proofs.answered_after(now, entry.order);
-            if !entry.user.is_cut() {
-                self.accepted.insert(entry.order, entry.ip, entry.user.bytes());
-            }
+    fn confirmed(&mut self, now: Now, entry: Option<Entry>) -> Option<Entry> {
+        let entry = entry?;
+        self.proofs.answered_after(now, entry.order);
+        if !entry.user.is_cut() {
+            self.accepted.insert(entry.order, entry.ip, entry.user.bytes());
         }
+        Some(entry)
     }
 
     /// Looks at a part of what waits, and takes out the first that nothing answered or confirmed in time:

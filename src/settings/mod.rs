@@ -164,6 +164,8 @@ impl Settings {
     pub fn reads_host_log(&self) -> bool {
         let mut types = EventType::ALL.iter();
         self.decides_by_all()
-            || types.any(|event_type| event_type.row().source == event_type::Source::HostLog && self.logs(*event_type))
+            || types.any(|event_type| {
+                event_type.row().source == event_type::Source::HostLog && self.logs(*event_type)
+            })
     }
 }

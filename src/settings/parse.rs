@@ -84,9 +84,9 @@ impl Settings {
                 self.ipv6_prefix = bits.ok_or_else(|| refuse("a number of bits from 48 to 128"))?;
             }
             "proxy" => {
-                let network = value.parse::<IpNet>().map_err(|_| {
-                    refuse("a CIDR such as 192.0.2.5/32 or 2001:db8::5/128")
-                })?;
+                let network = value
+                    .parse::<IpNet>()
+                    .map_err(|_| refuse("a CIDR such as 192.0.2.5/32 or 2001:db8::5/128"))?;
                 self.proxies.push(network.trunc());
             }
             "client-address-header" => {

@@ -1,0 +1,43 @@
+//! What identifies an account.
+#![forbid(unsafe_code)]
+
+use crate::text::bounded_text::BoundedText;
+
+/// An account: `user@domain`, or `gateway NAME`, in lower case. FreeSWITCH takes a user's name in any case, so that
+/// another spelling is no other account.
+pub type Account = BoundedText<96>;
+
+/// The account of a user, in the domain in which FreeSWITCH looks for it.
+pub fn of_user(user: &[u8], domain: &[u8]) -> Account {
+    if domain.is_empty() { lower_case(&[user]) } else { lower_case(&[user, b"@", domain]) }
+}
+
+/// What stands for a gateway that this switch has registered with.
+pub fn of_gateway(name: &[u8]) -> Account {
+    lower_case(&[b"gateway ", name])
+}
+
+fn lower_case(texts: &[&[u8]]) -> Account {
+    let mut room = [0; 512];
+    let mut len = 0;
+    for text in texts {
+        let part = &text[..text.len().min(room.len() - len)];
+        room[len..len + part.len()].copy_from_slice(part);
+        len += part.len();
+    }
+    room.make_ascii_lowercase();
+    Account::new(&room[..len])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_spelling_of_a_users_name_is_the_same_account() {
+        assert_eq!(of_user(b"Alice", b"Switch.Example"), of_user(b"aLICE", b"switch.example"));
+        assert_eq!(of_user(b"Alice@x", b""), of_user(b"alice", b"x"));
+        assert_ne!(of_user(b"alice", b"x"), of_user(b"bob", b"x"));
+        assert_eq!(of_gateway(b"T").bytes(), b"gateway t");
+    }
+}
