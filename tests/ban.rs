@@ -120,7 +120,9 @@ fn each_further_ban_lasts_twice_as_long_five_times_over(fail2ban: &'static Fail2
 fn names_in_a_line_ban_nobody_else(fail2ban: &'static Fail2ban) {
     in_every_format(fail2ban, "", |site| {
         let bystander = site.network.bystander.address(site.family);
-        site.attack_as(&format!("source={bystander} ip={bystander} proven=yes 2020-01-01T00:00:00.000000+0000"));
+        site.attack_as(&format!(
+            "source={bystander} ip={bystander} proven=yes 2020-01-01T00:00:00.000000+0000"
+        ));
         site.wait_until_banned();
         let banned = site.banned();
         assert!(banned.lines().count() == 1 && banned.starts_with(&site.source()), "{banned}");
