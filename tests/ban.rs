@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             tests![
                 one_attacker_line_shuts_out_the_source_over_udp_and_tcp_and_nobody_else,
                 of_an_ipv6_network_every_address_is_dropped_and_none_of_the_next,
+                a_network_is_banned_though_an_address_of_it_is_banned_already,
                 unbanip_lets_the_source_back,
                 each_further_ban_lasts_twice_as_long_five_times_over,
                 names_in_a_line_ban_nobody_else,
@@ -83,6 +84,20 @@ fn every_address_of_a_network_is_dropped(site: &Site) {
         assert!(!attacker.is_answered(from, server), "{from} is in the network");
     }
     assert!(site.banned().starts_with(&site.source()), "{}", site.banned());
+}
+
+/// An operator bans an address, or it is left from release 1.1.0.
+fn a_network_is_banned_though_an_address_of_it_is_banned_already(fail2ban: &'static Fail2ban) {
+    let site = Site::new(fail2ban, "dated", V6, "");
+    let other = site.network.attacker.add_address(7).to_string();
+    site.client(&["set", JAIL, "banip", &other]).unwrap();
+    site.wait_until("the address is banned", || site.banned().contains(&other));
+    site.attack();
+    site.wait_until_banned();
+    // The ban of one leaves that of the other.
+    site.client(&["set", JAIL, "unbanip", &other]).unwrap();
+    site.wait_until("the address is unbanned", || !site.banned().contains(&other));
+    site.wait_until_banned();
 }
 
 fn unbanip_lets_the_source_back(fail2ban: &'static Fail2ban) {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
                 fail2bans_own_tests_pass_with_the_filter_and_its_samples_in_place,
                 a_running_fail2ban_counts_in_each_mode_what_the_samples_say,
                 every_jail_is_off_until_the_user_enables_it,
-                a_mode_set_in_the_jail_reaches_the_filter_and_an_unknown_one_matches_nothing,
+                a_mode_set_in_the_jail_reaches_the_filter_and_one_that_is_not_there_is_refused,
                 every_jail_bans_over_udp_and_tcp_and_asks_no_dns,
                 what_is_set_in_the_first_jail_holds_for_the_others_and_their_chains_fit_iptables,
                 no_jail_local_of_release_1_1_0_bans_at_the_first_failure_or_nobody_or_stops_fail2ban,
@@ -230,7 +230,7 @@ fn every_jail_is_off_until_the_user_enables_it(fail2ban: &Fail2ban) {
     }
 }
 
-fn a_mode_set_in_the_jail_reaches_the_filter_and_an_unknown_one_matches_nothing(fail2ban: &Fail2ban) {
+fn a_mode_set_in_the_jail_reaches_the_filter_and_one_that_is_not_there_is_refused(fail2ban: &Fail2ban) {
     let regexes = |mode: &str| {
         let jail = format!("[freeswitch-fail2ban]\nenabled = true\nlogpath = LOG\n{mode}\n");
         let commands = commands(fail2ban, &jail).unwrap();
@@ -242,9 +242,9 @@ fn a_mode_set_in_the_jail_reaches_the_filter_and_an_unknown_one_matches_nothing(
     assert_eq!(unset, attackers, "{fail2ban}: without a mode it is attackers");
     assert!(proven.contains("proven=yes") && !attackers.contains("proven=yes"), "{fail2ban}: {proven}");
     assert!(failures.contains("A registration failed") && !failures.contains("attacker"), "{fail2ban}");
-    // fail2ban does not refuse it, so the filter's comment has to say so.
+    // A regular expression without an address, which the server refuses.
     let misspelt = regexes("mode = atackers");
-    assert!(!misspelt.contains("<ADDR>") && !misspelt.contains("<SUBNET>"), "{fail2ban}: {misspelt}");
+    assert!(misspelt.contains("'<mdre-atackers>'"), "{fail2ban}: {misspelt}");
 }
 
 /// What would leave an attacker his UDP, or a ban waiting for the DNS.
