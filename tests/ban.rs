@@ -191,6 +191,12 @@ fn bans_come_back_with_a_restart_of_the_jail_after_the_rules_were_flushed(fail2b
 }
 
 fn packets_to_a_container_are_dropped_with_the_hook_prerouting(fail2ban: &'static Fail2ban) {
+    let site = Site::with_a_container(fail2ban, V4, "");
+    site.attack();
+    site.wait_until("the ban", || site.banned().starts_with(&site.source()));
+    // Not without it: this is what the other hook is for.
+    site.assert_attacker_gets_through();
+
     let action = "banaction = freeswitch-fail2ban-nftables[chain_hook=prerouting, chain_priority=-300]";
     for family in [V4, V6] {
         let site = Site::with_a_container(fail2ban, family, action);
