@@ -101,6 +101,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             hostile.set(field, Some(&[0x1b; 300]));
         }
         let look_up = |ip| Lookup {
+            address: b"10.0.0.1",
             ip,
             port: Some(b"5060"),
             method: b"SUBSCRIBE",

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::network::{self, Wire, address, gets_through};
 use crate::support::namespace::{Echo, Family, Namespace, output_of};
 use crate::support::suite::Why;
-use crate::support::{Event, Switch, credentials, wait_until};
+use crate::support::{Event, Switch, wait_until};
 
 const LAPI: u8 = 1;
 const SWITCHES: [u8; 2] = [2, 3];
@@ -26,11 +26,8 @@ const BYSTANDER: u8 = 9;
 /// The attacker's machine has this many addresses, each for one attacker.
 const ATTACKERS: std::ops::Range<u8> = 100..180;
 
-/// Everything that the kit reads, and two that it does not.
-const SETTINGS: &str = r#"<param name="format" value="json"/>
-    <param name="known-for" value="1d"/>
-    <param name="challenge-timeout" value="1"/>
-    <param name="events" value="register_attempt,register_failure,verto_login_failure,wrong_call_state,challenge,challenge_unanswered,acl_reject,auth_unconfirmed,success_after_failures,reported"/>"#;
+/// The module writes into the same log what the kit does not read.
+const SETTINGS: &str = r#"<param name="format" value="json"/>"#;
 
 /// Where CrowdSec's and the bouncer's packages are unpacked.
 fn packages() -> Result<&'static Path, Why> {
@@ -271,61 +268,26 @@ impl Host {
         self.rules().split([' ', ',', '{', '}', '\n', '\t']).any(|word| word == ip)
     }
 
-    /// The module itself writes `times` failures of an address.
-    pub fn fail(&self, times: usize, user: &str, ip: IpAddr) {
-        for _ in 0..times {
-            self.switch.fire_event(&Event::register_failure(user, &ip.to_string()));
-        }
+    /// The module finds that an address is an attacker.
+    pub fn attack(&self, ip: IpAddr) {
+        self.attack_as("1009", ip, Duration::ZERO);
     }
 
-    /// This address logs in, and is known from then on.
-    pub fn make_known(&self, ip: IpAddr) {
-        self.switch.fire_event(&Event::register_attempt("1009", &ip.to_string(), "SUCCESS"));
-    }
-
-    /// Has the module write `times` lines of this event type and address, by what causes them; those that
-    /// time has to show come later.
-    pub fn cause(&self, event: &str, times: usize, ip: IpAddr) {
-        static CALLS: AtomicUsize = AtomicUsize::new(0);
-        let ip = ip.to_string();
-        for user in (1000..).take(times).map(|user: usize| user.to_string()) {
-            let call = format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed));
-            match event {
-                "register_failure" => self.switch.fire_event(&Event::register_failure(&user, &ip)),
-                "verto_login_failure" => self.switch.fire_event(&Event::verto_login(&user, &ip, false)),
-                "wrong_call_state" => self.switch.fire_event(&Event::wrong_call_state(&user, &ip)),
-                "challenge_unanswered" => self.switch.fire_event(&Event::challenge(&call, &ip)),
-                "acl_reject" => self.switch.log(4, "sofia.c", &format!("IP {ip} Rejected by acl \"lan\"")),
-                "auth_unconfirmed" => {
-                    self.switch.look_up(&credentials("SUBSCRIBE", &call, &ip, "udp"));
-                }
-                "reported" => {
-                    let answer = self.switch.api(&format!("fail2ban report {ip} a test"));
-                    assert!(answer.starts_with("+OK"), "{answer}");
-                }
-                _ => panic!("no event type that a test causes: {event}"),
-            }
-        }
-    }
-
-    /// How many lines of an event type the module's log has for an address, and what each tells of it.
-    pub fn lines(&self, event: &str, ip: IpAddr) -> Vec<Value> {
-        let text = self.switch.log_text();
-        // The last line may be half written.
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let ip = ip.to_string();
-        lines.filter(|line| line["event"] == event && line["ip"] == *ip).collect()
-    }
-
-    /// A line that the module can't be made to write: one of another time, or one without `known` in the log of
-    /// a module that tells it. On A, whose log no test renames.
-    pub fn write_line(&self, event: &str, ip: IpAddr, known: Option<bool>, ago: Duration) {
-        let time = timestamp(SystemTime::now() - ago);
-        let known = known.map(|known| format!(",\"known\":{known}")).unwrap_or_default();
-        let line = format!(
-            "{{\"time\":\"{time}\",\"event\":\"{event}\",\"ip\":\"{ip}\"{known},\"user\":\"1009\"}}\n"
+    /// The same some time ago, with a user as the module writes it in json.
+    pub fn attack_as(&self, user: &str, ip: IpAddr, ago: Duration) {
+        let source = if ip.is_ipv4() { ip.to_string() } else { "fd2b::/64".into() };
+        self.write_line(
+            ago,
+            &format!(
+                r#""event":"attacker","ip":"{ip}","known":false,"source":"{source}","proven":false,"points":10,"level":1,"causes":{{"failure":10}},"accounts":1,"user":"{user}""#
+            ),
         );
-        let mut log = OpenOptions::new().append(true).open(self.switch.log_file()).unwrap();
+    }
+
+    /// Adds a line with these members to the log.
+    pub fn write_line(&self, ago: Duration, members: &str) {
+        let line = format!("{{\"time\":\"{}\",{members}}}\n", timestamp(SystemTime::now() - ago));
+        let mut log = OpenOptions::new().create(true).append(true).open(self.switch.log_file()).unwrap();
         log.write_all(line.as_bytes()).unwrap();
     }
 }
@@ -449,7 +411,7 @@ impl Site {
     /// is banned on both, and an agent, the local API and the bouncers keep the order.
     pub fn assert_not_banned(&self, host: &Host, ips: &[IpAddr]) {
         let last = self.attacker(Family::V4);
-        host.fail(10, "1009", last);
+        host.attack(last);
         self.wait_until_dropped_by_both(last);
         for ip in ips {
             for host in self.hosts() {

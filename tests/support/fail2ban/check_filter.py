@@ -1,17 +1,16 @@
 #!/usr/bin/python3
 """Checks the shipped filter with a real fail2ban, in all of its modes.
 
-samples                 every line of samples/*.log gives what the failJSON above it says, every line
-                        of samples/modes.json counts in just the modes that it says, every regular
+samples                 every line of samples/*.log gives what the failJSON above it says, every regular
                         expression of the filter has a sample, and so has every event type in it
 batch LINES EXPECTED    every line of the log LINES gives what the line of EXPECTED beside it says:
-                        null, or {"ip": …, "time": epoch seconds, "modes": ["normal", …]}
+                        null, or {"ip": …, "time": epoch seconds, "modes": ["failures", …]}
 hostile                 no line, however long and odd, keeps the filter busy
+own-tests               of fail2ban's own tests of filters, their samples, jails and actions none fails with the kit
+                        and its samples added that passes without
 runs                    this Python can run this fail2ban
 
-"modes" names every mode that counts a line. Without it these are normal and aggressive, which is
-what an ordinary failure gives; "mode": "aggressive" is short for "modes": ["aggressive"]. "time" in
-a failJSON is UTC.
+"modes" names every mode that matches a line; without it, failures does. "time" in a failJSON is UTC.
 """
 
 import argparse
@@ -19,19 +18,34 @@ import ipaddress
 import itertools
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 HERE = Path(__file__).resolve().parent
 KIT = HERE.parent.parent.parent / "conf" / "fail2ban"
 NAME = "freeswitch-fail2ban"
-MODES = ("normal", "aggressive", "proven", "known", "reported")
-ORDINARY = ("normal", "aggressive")
+MODES = ("attackers", "proven", "failures")
+OLD_MODES = ("normal", "aggressive", "known", "reported")
 MISMATCHES_SHOWN = 10
 HOSTILE_SECONDS = 0.03
+# As the program fail2ban-testcases does; prints the number of tests, and the names of those that fail.
+RUN_OWN_TESTS = """
+import io, json, unittest
+from fail2ban.tests.utils import gatherTests, getOptParser, initProcess
+wanted = ["FilterSamplesRegex", "JailReaderTest", "JailsReaderTest", "FilterReaderTest"]
+options, _ = getOptParser("").parse_args(["--fast", "--no-network"])
+outcome = unittest.TextTestRunner(io.StringIO()).run(gatherTests(wanted, initProcess(options)))
+failed = {test.id(): trace for test, trace in outcome.failures + outcome.errors}
+print(json.dumps([outcome.testsRun, failed]))
+"""
 
 
 def load_filter(mode):
@@ -69,7 +83,9 @@ def lines_as_fail2ban_reads_them(path):
 
 
 def address(text):
-    """The one spelling of an address; IPv4 out of its IPv6 wrapping, as fail2ban bans it."""
+    """The one spelling of an address or network; IPv4 out of its IPv6 wrapping, as fail2ban bans it."""
+    if "/" in text:
+        return str(ipaddress.ip_network(text))
     ip = ipaddress.ip_address(text)
     return str(getattr(ip, "ipv4_mapped", None) or ip)
 
@@ -87,9 +103,8 @@ def expected(wish, mode):
     """What fail2ban should make of a line in a mode. It counts in whole seconds."""
     if wish is None:
         return []
-    modes = wish.get("modes", [wish["mode"]] if wish.get("mode") == "aggressive" else ORDINARY)
-    unknown = set(modes).difference(MODES)
-    if unknown or wish.get("mode", "normal") not in ORDINARY:
+    modes = wish.get("modes", ["failures"])
+    if set(modes).difference(MODES):
         sys.exit(f"no such mode: {wish}; there are {', '.join(MODES)}")
     return [{"ip": address(wish["ip"]), "time": math.floor(wish["time"])}] if mode in modes else []
 
@@ -115,19 +130,12 @@ def wish_of(fail_json):
     return {**fail_json, "ip": fail_json["host"], "time": when.timestamp()}
 
 
-def read_modes():
-    """The (wish, line) pairs of samples/modes.json, whose lines all have the same address and time."""
-    table = json.loads((HERE / "samples" / "modes.json").read_text("utf-8"))
-    for entry in table["lines"]:
-        yield {"ip": table["ip"], "time": table["time"], "modes": entry["counts"]}, entry["line"]
-
-
 def event_types():
-    """The names and classic texts of events that the filter has in its lists, as written there."""
-    lists = re.findall(r"^_(?:failure|other)(?:_text)? *= (.+)$", (KIT / "filter.d" / f"{NAME}.conf").read_text(), re.M)
-    if len(lists) != 4:
-        sys.exit(f"{NAME}.conf: 4 lists of events expected, {len(lists)} found")
-    return {one for each in lists for one in each.split("|")}
+    """The names and classic texts of the events that the filter matches, as written there."""
+    lists = re.findall(r"^_failure(?:_text)? *= (.+)$", (KIT / "filter.d" / f"{NAME}.conf").read_text(), re.M)
+    if len(lists) != 2:
+        sys.exit(f"{NAME}.conf: 2 lists of events expected, {len(lists)} found")
+    return {one for each in lists for one in each.split("|")} | {"attacker", "An attacker was found"}
 
 
 def check_samples():
@@ -137,7 +145,10 @@ def check_samples():
         for path in sorted((HERE / "samples").glob("*.log"))
         for fail_json, line in read_samples(path)
     ]
-    samples += [("modes.json", wish, line) for wish, line in read_modes()]
+    attackers = load_filter("attackers").getFailRegex()
+    for mode in OLD_MODES:
+        if load_filter(mode).getFailRegex() != attackers:
+            mismatches.append(f"{mode}, a mode of release 1.1.0, does not mean attackers")
     counted_events = set()
     for mode in MODES:
         jail_filter = load_filter(mode)
@@ -146,7 +157,8 @@ def check_samples():
             regexes, found = find(jail_filter, line)
             without_sample.difference_update(regexes)
             if found:
-                counted_events.update(re.findall(r"mod_fail2ban: ([a-z_]+)|^(.+?) user\[", line)[0])
+                event = re.match(r'(?:\S+ mod_fail2ban: |{"time":"[^"]+","event":")([a-z_]+)|(.+?) user\[', line)
+                counted_events.update(event.groups())
             if found != expected(wish, mode):
                 mismatches.append(f"{name}, {mode}: {expected(wish, mode)} expected, {found} found: {line}")
         for index in without_sample:
@@ -185,14 +197,19 @@ def hostile_lines():
     dated = f"{date} mod_fail2ban: "
     fillers = ["a", " ", "]", "[", "%5D", '"', "=", " user[", "] ip[", "] at[", " ip=192.0.2.1", ":", "1", "1.",
                date, ' a="', ' a="b"', " a=b", " known=no", " transport=tcp", " transport=udp", ' a=" transport=tcp"',
-               "a_", " caused register_failure", "\\", "\u00fc", "\u2028", "\r"]
+               "a_", " caused register_failure", "\\", '\\"', ',"a":"b"', ',"a":1', ',"a":{"b":1,"b":1}', ',"a":{', '{"a":1,',
+               ',"proven":true', ',"source":"192.0.2.1"', " proven=yes", " source=192.0.2.1", "\u00fc", "\u2028", "\r"]
     heads = ["", "A", "A registration failed user[", "A registration failed user[] ip[",
              "A registration failed user[x] ip[192.0.2.1] at[", "Abandoned call from  user[",
              "A known address caused ", "A known address caused register_failure user[",
+             "An attacker was found user[x] ip[", f"An attacker was found user[x] ip[192.0.2.1] at[{date}",
              dated, f"{dated}register_failure ip=", f'{dated}register_failure ip=192.0.2.1 user="',
              f"{dated}register_failure ip=192.0.2.1 known=no", f"{dated}reported ip=192.0.2.1 known=yes",
-             f"{dated}register_failure ip=192.0.2.1 port=5060 transport=tcp"]
-    tails = ["", "x", '"', " transport=tcp", " transport=tcp x", f"] ip[192.0.2.1] at[{date}]",
+             f"{dated}attacker source=", f"{dated}attacker source=192.0.2.1 ip=192.0.2.1",
+             f"{dated}attacker source=192.0.2.1 ip=192.0.2.1 proven=yes", '{"time":"', f'{{"time":"{date}","event":"',
+             f'{{"time":"{date}","event":"attacker"', f'{{"time":"{date}","event":"attacker","source":"192.0.2.1"',
+             f'{{"time":"{date}","event":"register_failure","ip":"192.0.2.1","user":"']
+    tails = ["", "x", '"', '"}', "}", ',"proven":true}', ',"source":"192.0.2.1"}x', " proven=yes", " proven=yes x", f"] ip[192.0.2.1] at[{date}]",
              f"] ip[192.0.2.1] at[{date}] "]
     for head, filler, tail in itertools.product(heads, fillers, tails):
         yield head + filler * (10_000 // len(filler)) + tail
@@ -215,6 +232,51 @@ def check_hostile():
     return count, mismatches
 
 
+def write_samples(path):
+    """The samples in the form that fail2ban keeps them in."""
+    with open(path, "w", encoding="utf-8") as samples:
+        for mode in MODES:
+            print(f'# filterOptions: {{"mode": "{mode}"}}', file=samples)
+            for source in sorted((HERE / "samples").glob("*.log")):
+                for fail_json, line in read_samples(source):
+                    wish = {"match": bool(expected(wish_of(fail_json), mode))}
+                    if wish["match"]:
+                        # It wants the local time of the suite's own time zone.
+                        when = datetime.fromisoformat(fail_json["time"]).replace(tzinfo=timezone.utc)
+                        when = when.astimezone(ZoneInfo("Europe/Zurich")).replace(tzinfo=None)
+                        wish |= {"time": when.isoformat(), "host": fail_json["host"]}
+                    print(f"# failJSON: {json.dumps(wish)}\n{line}", file=samples)
+
+
+def run_own_tests(with_kit):
+    """The number of fail2ban's own tests that were run, and those that failed with their traces."""
+    import fail2ban
+
+    package = Path(fail2ban.__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        shutil.copytree(package, folder / "fail2ban")
+        # The suite reads the configuration in the working directory.
+        shutil.copytree(package.parents[4] / "etc/fail2ban", folder / "config")
+        # Debian's own, which enables a jail that the suite wants disabled.
+        (folder / "config/jail.d/defaults-debian.conf").unlink()
+        if with_kit:
+            shutil.copytree(KIT, folder / "config", dirs_exist_ok=True)
+            write_samples(folder / "fail2ban/tests/files/logs" / NAME)
+        command = [sys.executable, "-c", RUN_OWN_TESTS]
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        output = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+        return json.loads(output.splitlines()[-1])
+
+
+def check_own_tests():
+    (without, failed_before), (count, failed) = run_own_tests(False), run_own_tests(True)
+    mismatches = [f"{name}: {trace}" for name, trace in failed.items() if name not in failed_before]
+    if count <= without:
+        mismatches.append(f"no test of the kit's filter among {count}")
+    return count, mismatches
+
+
 def check_runs(version):
     """The exit tells why not, in one line: fail2ban 1.0.2 needs asynchat, which left Python in 3.12."""
     try:
@@ -233,6 +295,7 @@ def main():
     batch.add_argument("lines")
     batch.add_argument("expected")
     what.add_parser("hostile")
+    what.add_parser("own-tests")
     what.add_parser("runs")
     args = parser.parse_args()
 
@@ -246,6 +309,8 @@ def main():
     began = time.monotonic()
     if args.what == "samples":
         count, mismatches = check_samples()
+    elif args.what == "own-tests":
+        count, mismatches = check_own_tests()
     elif args.what == "batch":
         count, mismatches = check_batch(args.lines, args.expected)
     else:
@@ -253,7 +318,7 @@ def main():
     for mismatch in mismatches[:MISMATCHES_SHOWN]:
         print(mismatch, file=sys.stderr)
     verdict = "FAILED" if mismatches else "ok"
-    print(f"fail2ban {version}: {count} lines in {time.monotonic() - began:.1f} s: {verdict}")
+    print(f"fail2ban {version}: {count} checked in {time.monotonic() - began:.1f} s: {verdict}")
     sys.exit(1 if mismatches or not count else 0)
 
 

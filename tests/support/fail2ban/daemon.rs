@@ -37,13 +37,14 @@ impl Daemon {
         );
         fs::write(configuration.join("fail2ban.local"), own_files).unwrap();
 
-        let process = fail2ban
-            .python(&place.within(), &fail2ban.program("fail2ban-server"))
-            .args(["-c", &file("etc"), "-xf", "start"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let process = spawn(fail2ban, place, &directory);
         Daemon { fail2ban, process, directory }
+    }
+
+    /// Starts it again after it was stopped.
+    pub fn restart(&mut self, place: &Namespace) {
+        self.process.wait().unwrap();
+        self.process = spawn(self.fail2ban, place, &self.directory);
     }
 
     /// Runs fail2ban-client; with the server's configuration, since it reads one even when it only asks,
@@ -78,6 +79,17 @@ impl Daemon {
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+fn spawn(fail2ban: &Fail2ban, place: &Namespace, directory: &TempDir) -> Child {
+    fail2ban
+        .python(&place.within(), &fail2ban.program("fail2ban-server"))
+        .arg("-c")
+        .arg(directory.path().join("etc"))
+        .args(["-xf", "start"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Daemon {

@@ -71,22 +71,45 @@ impl Peer {
         address(family, self.link, 1)
     }
 
+    /// The IPv6 network that this machine is in.
+    pub fn network(&self) -> String {
+        format!("fd00:99:0:{}::/64", self.link)
+    }
+
+    /// Gives it a further address of its IPv6 network.
+    pub fn add_address(&self, host: u16) -> IpAddr {
+        let address = Ipv6Addr::new(0xfd00, 0x99, 0, self.link.into(), host, 0, 0, host);
+        let words =
+            format!("-n {} address add {address}/64 dev link{} nodad", self.namespace.name(), self.link);
+        ip(&words).unwrap();
+        address.into()
+    }
+
     /// Whether the server answers this machine.
     pub fn gets_through(&self, transport: Transport, family: Family) -> bool {
         let server = SocketAddr::new(address(family, self.link, 1), PORT);
-        self.namespace.run(|| match transport {
-            Transport::Udp => self
-                .udp(family)
-                .is_ok_and(|socket| socket.send(b"?").and_then(|_| socket.recv(&mut [0])).is_ok()),
-            Transport::Tcp => TcpStream::connect_timeout(&server, NO_ANSWER_AFTER).is_ok(),
-        })
+        match transport {
+            Transport::Udp => self.is_answered(self.address(family), server),
+            Transport::Tcp => {
+                self.namespace.run(|| TcpStream::connect_timeout(&server, NO_ANSWER_AFTER).is_ok())
+            }
+        }
+    }
+
+    /// Whether a datagram from one of this machine's addresses is answered.
+    pub fn is_answered(&self, from: IpAddr, server: SocketAddr) -> bool {
+        let socket = self.udp_between(from, server);
+        socket.is_ok_and(|socket| socket.send(b"?").and_then(|_| socket.recv(&mut [0])).is_ok())
     }
 
     /// A socket of this machine that talks to the server.
     pub fn udp(&self, family: Family) -> io::Result<UdpSocket> {
-        let server = SocketAddr::new(address(family, self.link, 1), PORT);
+        self.udp_between(self.address(family), SocketAddr::new(address(family, self.link, 1), PORT))
+    }
+
+    fn udp_between(&self, from: IpAddr, server: SocketAddr) -> io::Result<UdpSocket> {
         self.namespace.run(|| {
-            let socket = UdpSocket::bind((self.address(family), 0))?;
+            let socket = UdpSocket::bind((from, 0))?;
             socket.connect(server)?;
             socket.set_read_timeout(Some(NO_ANSWER_AFTER))?;
             Ok(socket)
