@@ -199,7 +199,7 @@ mod tests {
         ] {
             let (settings, _) = parse(&format!(
                 "<param name=\"format\" value=\"{format}\"/><param name=\"events\" value=\"{events}\"/>\
-                 <param name=\"known-for\" value=\"{known_for}\"/>"
+                 <param name=\"known-for\" value=\"{known_for}\"/><param name=\"attacker-after\" value=\"0\"/>"
             ))
             .unwrap();
             let found = [
@@ -211,6 +211,22 @@ mod tests {
             assert_eq!(settings.event_names(), [events]);
         }
         assert_eq!(Settings::defaults(Path::new("/")).buffer_size, 8 << 20);
+    }
+
+    #[test]
+    fn the_decision_needs_every_event_that_counts_once_somebody_can_be_known() {
+        let (settings, _) =
+            parse(r#"<param name="events" value="attacker"/><param name="known-for" value="1d"/>"#).unwrap();
+        for event_type in [
+            EventType::RegisterAttempt,
+            EventType::RegisterFailure,
+            EventType::WrongCallState,
+            EventType::Challenge,
+            EventType::VertoLoginFailure,
+        ] {
+            assert!(settings.needs(event_type), "{}", event_type.name());
+        }
+        assert!(settings.watches_lookups() && settings.reads_host_log() && settings.watches_confirmations());
     }
 
     #[test]
@@ -234,14 +250,16 @@ mod tests {
 
     #[test]
     fn what_is_bound_follows_from_the_settings() {
-        let (settings, _) = parse(r#"<param name="events" value="reported"/>"#).unwrap();
+        let (settings, _) =
+            parse(r#"<param name="events" value="reported"/><param name="attacker-after" value="0"/>"#)
+                .unwrap();
         let needed = |settings: &Settings| -> Vec<EventType> {
             EventType::ALL.iter().copied().filter(|event_type| settings.needs(*event_type)).collect()
         };
         assert_eq!(needed(&settings), [EventType::Reported]);
         assert!(!settings.watches_lookups() && !settings.reads_host_log());
         let (settings, _) =
-            parse(r#"<param name="events" value="reported"/><param name="known-for" value="1d"/>"#).unwrap();
+            parse(r#"<param name="events" value="reported"/><param name="known-for" value="1d"/><param name="attacker-after" value="0"/>"#).unwrap();
         let for_known = [EventType::RegisterAttempt, EventType::VertoLoginFailure, EventType::Reported];
         assert_eq!(needed(&settings), for_known);
         let (settings, _) = parse(r#"<param name="events" value="auth_unconfirmed"/>"#).unwrap();
@@ -254,8 +272,16 @@ mod tests {
         assert_eq!(settings, Settings::defaults(Path::new("/var/log/freeswitch")));
         assert_eq!(settings.logfile, Path::new("/var/log/freeswitch/fail2ban.log"));
         let needed = EventType::ALL.iter().copied().filter(|event_type| settings.needs(*event_type));
-        let three = [EventType::RegisterAttempt, EventType::RegisterFailure, EventType::WrongCallState];
-        assert_eq!(needed.collect::<Vec<_>>(), three);
+        let four = [
+            EventType::RegisterAttempt,
+            EventType::RegisterFailure,
+            EventType::WrongCallState,
+            EventType::VertoLoginFailure,
+        ];
+        assert_eq!(needed.collect::<Vec<_>>(), four, "the C module's, and what the decision is made by");
+        assert!(
+            !settings.watches_lookups() && !settings.reads_host_log() && !settings.watches_confirmations()
+        );
         assert!(warnings.is_empty());
     }
 
