@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use crate::decision::Found;
+use crate::decision::{Found, SourceReport};
 use crate::event::event_type::{EventType, PerType};
 use crate::event::field::Field;
 use crate::event::signal::Signal;
@@ -49,9 +49,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Begins with these known addresses, where none could be known before.
-    pub fn set_known(&mut self, known: Known) {
-        self.memory.known = Some(known);
+    /// What will be remembered, where the active settings remember nothing.
+    pub fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
     }
 }
 
@@ -167,12 +167,21 @@ impl Journal {
         self.all_known(Known::accounts_page)
     }
 
+    /// The same of sources with points, attackers among them.
+    pub fn sources(&self) -> Vec<SourceReport> {
+        self.all(|now, memory, from| Some(memory.engine.as_mut()?.page(now, from)))
+    }
+
     fn all_known<V>(&self, page: impl Fn(&Known, Now, usize) -> (Vec<V>, Option<usize>)) -> Vec<V> {
+        self.all(|now, memory, from| Some(page(memory.known.as_ref()?, now, from)))
+    }
+
+    fn all<V>(&self, page: impl Fn(Now, &mut Memory, usize) -> Option<(Vec<V>, Option<usize>)>) -> Vec<V> {
         let mut all = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.with_memory(|now, memory| {
-                let (entries, next) = page(memory.known.as_ref()?, now, from);
+                let (entries, next) = page(now, memory, from)?;
                 all.extend(entries);
                 next
             });
