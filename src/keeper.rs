@@ -10,7 +10,7 @@ use crate::decision::Source;
 use crate::event::address;
 use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
-use crate::host::{boundary, clock, completion, configuration, registrations, state, user};
+use crate::host::{addresses, boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
 use crate::memory::account::Account;
 use crate::memory::state_file::{self, Record};
@@ -196,8 +196,7 @@ impl Keeper {
         if *before == settings {
             return Ok(false);
         }
-        let is_of_sofia_alone =
-            *before == Settings { sofia_acls: before.sofia_acls.clone(), ..settings.clone() };
+        let is_same_file = *before == settings.with_surroundings_of(&before);
         let mut prepared = journal.prepare(settings.clone())?;
         let begins_to_know = settings.tracks_known() && !before.tracks_known();
         if begins_to_know || (settings.decides() && !before.decides()) {
@@ -208,7 +207,7 @@ impl Keeper {
         if begins_to_know && state::is_ready() {
             self.take_over_registrations();
         }
-        Ok(!is_of_sofia_alone)
+        Ok(!is_same_file)
     }
 
     /// Says what is odd about the settings in the file, unless the same was said of them before.
@@ -267,6 +266,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
         format!("{FILE}: FreeSWITCH has no such configuration (or XML that can't be read); expected autoload_configs/{FILE}.xml with <configuration name=\"{FILE}\"><bindings>…")
     })?;
     let (mut settings, mut warnings) = Settings::parse(&xml, &configuration::log_dir())?;
+    settings.own_addresses = addresses::own();
     if let Some(switch_conf) = configuration::read("switch.conf") {
         warnings.extend(other_files::left_out_by_allowlist(&switch_conf));
     }

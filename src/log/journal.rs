@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::decision::{Found, SourceReport};
 use crate::event::event_type::{EventType, PerType};
-use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::host::thread::Thread;
 use crate::log::buffer::Batch;
@@ -22,7 +21,7 @@ use crate::log::writer::Writer;
 use crate::memory::Memory;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::outcome::{Announcement, Outcome};
+use crate::memory::outcome::Announcement;
 use crate::memory::table::Sweep;
 use crate::settings::Settings;
 use crate::time::Now;
@@ -85,11 +84,8 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         let outcome = memory.observe(settings, now, signal, trusted);
-        if outcome.transport.is_some() {
-            signal.set(Field::Transport, outcome.transport);
-        }
         let has_question = outcome.has_question;
-        lines.add(settings, now, signal, outcome, trusted);
+        lines.add_of(settings, now, signal, outcome);
         self.shared.wake(state);
         has_question
     }
@@ -100,7 +96,7 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         let outcome = memory.report(settings, now, signal, points, trusted);
-        lines.add(settings, now, signal, outcome, trusted);
+        lines.add_of(settings, now, signal, outcome);
         self.shared.wake(state);
     }
 
@@ -110,8 +106,8 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         if let Some((looked, outcome)) = memory.unknown_user(settings, now, warning) {
-            let signal = Signal::new(EventType::RegisterFailure, looked.ip, looked.user());
-            lines.add(settings, now, &signal, outcome, false);
+            let mut signal = Signal::new(EventType::RegisterFailure, looked.ip, looked.user());
+            lines.add_of(settings, now, &mut signal, outcome);
         }
         self.shared.wake(state);
     }
@@ -141,12 +137,10 @@ impl Journal {
     }
 
     /// FreeSWITCH has looked up credentials; whether it is to refuse them.
-    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>, trusted: bool) -> bool {
+    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>) -> bool {
         let now = (self.shared.host.now)();
         let mut state = self.shared.state();
-        let refusal = state.memory.looked_up(settings, now, lookup, trusted);
-        let refuses = refusal.is_some();
-        let announcement = refusal.and_then(|Outcome { announcement, .. }| announcement);
+        let (refuses, announcement) = state.memory.looked_up(settings, now, lookup);
         announcement.into_iter().for_each(|words| state.lines.announce(words));
         refuses
     }

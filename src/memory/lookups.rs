@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 
 use super::Memory;
-use super::lookup::Lookup;
-use super::observe::From;
+use super::lookup::{Client, Lookup};
 use super::outcome::{Announcement, Outcome};
 use super::pending::Entry;
 use super::unknown::Looked;
@@ -13,24 +12,30 @@ use crate::decision::{self, Answer, Method, What};
 use crate::settings::Settings;
 use crate::time::Now;
 
+/// In seconds.
+const HOUR: i64 = 3600;
+
 impl Memory {
-    /// FreeSWITCH has looked credentials up; whether it is to refuse them, with what FreeSWITCH's log is to say then.
+    /// FreeSWITCH has looked credentials up; whether it is to refuse them, and what its log is to say.
     pub fn looked_up(
         &mut self,
         settings: &Settings,
         now: Now,
         lookup: &Lookup<'_>,
-        trusted: bool,
-    ) -> Option<Outcome> {
-        let refusal = self.refusal(settings, now, lookup, trusted);
+    ) -> (bool, Option<Announcement>) {
+        let refusal = lookup.client.and_then(|client| self.refusal(settings, now, lookup, client));
         if let Some(watch) = &mut self.watch {
-            let awaited = settings.watches_confirmations() && !trusted && refusal.is_none();
-            watch.looked_up(now, lookup, awaited);
-            if settings.decides_by_all() && refusal.is_none() {
+            let is_watched = refusal.is_none() && lookup.client.is_some_and(|client| !client.trusted);
+            watch.looked_up(now, lookup, is_watched && settings.watches_confirmations());
+            if is_watched && settings.decides_by_all() {
                 watch.unknown.looked_up(lookup);
             }
         }
-        refusal
+        if lookup.client.is_none() && now.seconds() - self.proxy_announced_at >= HOUR {
+            self.proxy_announced_at = now.seconds();
+            return (false, Some(Announcement::ProxyWithoutClient(lookup.ip)));
+        }
+        (refusal.is_some(), refusal.and_then(|refusal| refusal.announcement))
     }
 
     fn refusal(
@@ -38,11 +43,11 @@ impl Memory {
         settings: &Settings,
         now: Now,
         lookup: &Lookup<'_>,
-        trusted: bool,
+        client: Client,
     ) -> Option<Outcome> {
-        let source = settings.source_of(lookup.ip);
-        let trusted = trusted || settings.is_own(lookup.ip);
-        let standing = self.standing(now, source, trusted);
+        let mut outcome = Outcome::new(settings, client);
+        let source = outcome.source;
+        let standing = self.standing(now, source, client.trusted || settings.is_own(client.ip));
         let (Some(engine), Some(method)) = (&mut self.engine, Method::of(lookup.method)) else { return None };
         if method == Method::Invite
             && self.watch.as_ref().is_some_and(|watch| watch.is_accepted_call(lookup.call_id))
@@ -61,14 +66,11 @@ impl Memory {
             method,
             call_id: lookup.call_id,
         };
-        match engine.lookup(now, &asked) {
-            Answer::LetThrough => None,
-            Answer::Refuse(refusal) => {
-                let announcement =
-                    refusal.first.then_some(Announcement::Refused { source, account, refusal });
-                Some(Outcome { announcement, ..Outcome::new(source) })
-            }
+        let Answer::Refuse(refusal) = engine.lookup(now, &asked) else { return None };
+        if refusal.first {
+            outcome.announcement = Some(Announcement::Refused { source, account, refusal });
         }
+        Some(outcome)
     }
 
     /// A profile has accepted a SUBSCRIBE of this call.
@@ -93,7 +95,7 @@ impl Memory {
 
     fn confirmed(&mut self, settings: &Settings, now: Now, entry: Option<Entry>) {
         if let (Some(entry), Some(engine)) = (entry, &mut self.engine) {
-            engine.login(now, settings.source_of(entry.ip), entry.account.bytes(), entry.method());
+            engine.login(now, settings.source_of(entry.client.ip), entry.account.bytes(), entry.method());
         }
     }
 
@@ -105,12 +107,11 @@ impl Memory {
         warning: &[u8],
     ) -> Option<(Looked, Outcome)> {
         let looked = self.watch.as_mut()?.unknown.warned(warning)?;
-        let mut outcome = Outcome::new(settings.source_of(looked.ip));
+        let mut outcome = Outcome::new(settings, looked.client);
         outcome.is_silent = true;
         let accepted = self.known.as_ref()?.has_account_anywhere(now, &looked.account);
-        let from = From { source: outcome.source, ip: looked.ip, trusted: settings.is_own(looked.ip) };
         let what = What::UnknownUser { account: looked.account.bytes(), accepted };
-        self.judge(now, from, looked.transport, what, &mut outcome);
+        self.judge(settings, now, looked.transport, what, &mut outcome);
         Some((looked, outcome))
     }
 }

@@ -48,6 +48,8 @@ pub struct Memory {
     /// Who is an attacker.
     pub engine: Option<Engine>,
     failing: Option<Failing>,
+    /// When it was last announced that a proxy shows no client, in seconds of the monotonic clock.
+    proxy_announced_at: i64,
     /// Something of what is saved has changed.
     pub has_changed: bool,
 }
@@ -62,6 +64,7 @@ impl Memory {
             watch: watches.then(Watch::default),
             engine: settings.decides().then(|| Engine::new(engine_settings(settings))),
             failing: settings.logs(EventType::SuccessAfterFailures).then(Failing::default),
+            proxy_announced_at: i64::MIN / 2,
             has_changed: false,
         }
     }

@@ -1,39 +1,47 @@
 //! What follows from an event.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
-
 use super::Memory;
 use super::account;
 use super::failing::FAILURES_BEFORE_SUCCESS;
+use super::lookup::Client;
 use super::outcome::{Announcement, Outcome};
 use super::pending::{Entry, Kind};
 use super::proofs::Refused;
 use super::table::Sweep;
-use crate::decision::{self, Method, Request, Source, What};
+use crate::decision::{self, Method, Request, What};
 use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::{Signal, Verdict};
 use crate::settings::Settings;
 use crate::time::Now;
 
-/// Where something came from.
-#[derive(Clone, Copy)]
-pub(super) struct From {
-    pub source: Source,
-    pub ip: IpAddr,
-    /// Trusted, or this switch's own address.
-    pub trusted: bool,
-}
-
 impl Memory {
     /// Takes note of an event. A trusted address is not watched, but its credentials count.
     pub fn observe(&mut self, settings: &Settings, now: Now, signal: &Signal<'_>, trusted: bool) -> Outcome {
-        let mut outcome = Outcome::new(settings.source_of(signal.ip));
-        let from =
-            From { source: outcome.source, ip: signal.ip, trusted: trusted || settings.is_own(signal.ip) };
+        let sender = Client { ip: signal.ip, trusted };
+        let is_proxy = settings.is_proxy(signal.ip);
+        let mut outcome = match signal.event_type {
+            EventType::RegisterAttempt => self.attempted(settings, now, signal, sender),
+            EventType::RegisterFailure => self.register_failed(settings, now, signal, sender),
+            _ if is_proxy => Outcome::of_nobody(settings, signal.ip),
+            _ => self.observe_directly(settings, now, signal, sender),
+        };
+        outcome.known = self.is_known(now, outcome.source);
+        outcome
+    }
+
+    /// What no proxy passes on.
+    fn observe_directly(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        signal: &Signal<'_>,
+        sender: Client,
+    ) -> Outcome {
+        let mut outcome = Outcome::new(settings, sender);
         match signal.event_type {
-            EventType::Challenge if !trusted && settings.watches_challenges() => {
+            EventType::Challenge if !sender.trusted && settings.watches_challenges() => {
                 if let Some(watch) = &mut self.watch {
                     watch.challenged(now, signal);
                 }
@@ -42,20 +50,8 @@ impl Memory {
                 if let Some(watch) = &mut self.watch {
                     watch.abandoned(now, signal);
                 }
-                self.judge(now, from, None, What::Abandoned, &mut outcome);
+                self.judge(settings, now, None, What::Abandoned, &mut outcome);
             }
-            EventType::RegisterAttempt => match signal.verdict() {
-                Verdict::Accepted => {
-                    let proof = self.watch.as_mut().and_then(|watch| watch.accepted(now, signal));
-                    outcome.transport = proof.as_ref().and_then(|proof| proof.transport);
-                    let domain = proof.as_ref().map(|proof| proof.domain.bytes());
-                    let method = proof.as_ref().and_then(|proof| proof.method);
-                    self.logged_in(now, signal, domain, method, &mut outcome);
-                }
-                Verdict::Refused => self.refused(now, signal, &mut outcome),
-                Verdict::Stale => {}
-            },
-            EventType::RegisterFailure => self.register_failed(now, from, signal, &mut outcome),
             EventType::VertoLoginFailure => {
                 // Verto is WebSocket, so its address can't be forged.
                 outcome.transport = Some(b"tcp");
@@ -65,24 +61,50 @@ impl Memory {
                 } else {
                     let user = signal.text_or_empty(Field::User);
                     let account = account::of_user(user, b"");
-                    self.failed(now, from, user, &mut outcome);
+                    self.failed(now, user, &mut outcome);
                     let what = What::Failure { account: account.bytes(), method: None };
-                    self.judge(now, from, outcome.transport, what, &mut outcome);
+                    self.judge(settings, now, outcome.transport, what, &mut outcome);
                 }
             }
-            EventType::AclReject => self.judge(now, from, None, What::Acl, &mut outcome),
+            EventType::AclReject => self.judge(settings, now, None, What::Acl, &mut outcome),
             _ => {}
         }
-        outcome.known = self.is_known(now, from.source);
+        outcome
+    }
+
+    /// Credentials came with a REGISTER or an INVITE, and FreeSWITCH has a verdict.
+    fn attempted(&mut self, settings: &Settings, now: Now, attempt: &Signal<'_>, sender: Client) -> Outcome {
+        let verdict = attempt.verdict();
+        let proof = self.watch.as_mut().and_then(|watch| match verdict {
+            Verdict::Accepted => watch.accepted(now, attempt),
+            Verdict::Refused => watch.refused(now, attempt),
+            // Made up, or too late: FreeSWITCH challenges again, and that is to be answered.
+            Verdict::Stale => None,
+        });
+        let client = proof.as_ref().map_or(Some(sender), |proof| proof.client);
+        let client = client.filter(|client| !settings.is_proxy(client.ip));
+        let Some(client) = client else { return Outcome::of_nobody(settings, attempt.ip) };
+        let mut outcome = Outcome::new(settings, client);
+        outcome.transport = proof.as_ref().and_then(|proof| proof.transport);
+        let method = proof.as_ref().and_then(|proof| proof.method);
+        let domain = proof.as_ref().map(|proof| proof.domain.bytes());
+        match verdict {
+            Verdict::Accepted => self.logged_in(now, attempt, domain, method, &mut outcome),
+            Verdict::Refused => self.refused(now, attempt, domain, method, &mut outcome),
+            Verdict::Stale => {}
+        }
         outcome
     }
 
     /// An attempt was refused; its failure is to follow.
-    fn refused(&mut self, now: Now, attempt: &Signal<'_>, outcome: &mut Outcome) {
-        let Some(watch) = &mut self.watch else { return };
-        let proof = watch.refused(now, attempt);
-        outcome.transport = proof.as_ref().and_then(|proof| proof.transport);
-        let method = proof.as_ref().and_then(|proof| proof.method);
+    fn refused(
+        &mut self,
+        now: Now,
+        attempt: &Signal<'_>,
+        domain: Option<&[u8]>,
+        method: Option<Method>,
+        outcome: &mut Outcome,
+    ) {
         let request = method.map(|method| Request {
             call_id: attempt.text_or_empty(Field::CallId),
             method,
@@ -90,38 +112,51 @@ impl Memory {
             port: attempt.text(Field::Port),
         });
         let engine = self.engine.as_mut();
-        let is_ours = engine.zip(request).is_some_and(|(engine, request)| engine.excuses(now, &request));
-        outcome.is_silent = is_ours;
-        let realm = attempt.text_or_empty(Field::Realm);
-        let domain = proof.as_ref().map_or(realm, |proof| proof.domain.bytes());
+        outcome.is_silent =
+            engine.zip(request).is_some_and(|(engine, request)| engine.excuses(now, &request));
+        let domain = domain.unwrap_or(attempt.text_or_empty(Field::Realm));
         let refused = Refused {
+            client: outcome.client,
             transport: outcome.transport,
             account: account::of_user(attempt.auth_user(), domain),
             method,
             is_unread: attempt.text(Field::AuthUser) == Some(b"unknown"),
-            is_ours,
+            is_ours: outcome.is_silent,
         };
-        watch.proofs.expect_failure(now, attempt, refused);
+        if let Some(watch) = &mut self.watch {
+            watch.proofs.expect_failure(now, attempt, refused);
+        }
     }
 
-    fn register_failed(&mut self, now: Now, from: From, failure: &Signal<'_>, outcome: &mut Outcome) {
+    fn register_failed(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        failure: &Signal<'_>,
+        sender: Client,
+    ) -> Outcome {
         let user = failure.text_or_empty(Field::User);
         let refused = self.watch.as_mut().and_then(|watch| watch.proofs.refused(now, failure));
+        let client = refused.as_ref().map_or(Some(sender), |refused| refused.client);
+        let client = client.filter(|client| !settings.is_proxy(client.ip));
+        let Some(client) = client else { return Outcome::of_nobody(settings, failure.ip) };
+        let mut outcome = Outcome::new(settings, client);
         outcome.transport = refused.as_ref().and_then(|refused| refused.transport);
         if refused.as_ref().is_some_and(|refused| refused.is_ours) {
             outcome.is_silent = true;
-            return;
+            return outcome;
         }
-        self.failed(now, from, user, outcome);
+        self.failed(now, user, &mut outcome);
         if refused.as_ref().is_some_and(|refused| refused.is_unread) {
-            return;
+            return outcome;
         }
         let (account, method) = match &refused {
             Some(refused) => (refused.account, refused.method),
             None => (account::of_user(user, b""), None),
         };
         let what = What::Failure { account: account.bytes(), method };
-        self.judge(now, from, outcome.transport, what, outcome);
+        self.judge(settings, now, outcome.transport, what, &mut outcome);
+        outcome
     }
 
     /// FreeSWITCH has accepted an address's credentials. The domain is the one in which FreeSWITCH has found the user.
@@ -172,16 +207,15 @@ impl Memory {
             Some(Sweep::More) => return Sweep::More,
             Some(Sweep::Taken(entry)) => entry,
         };
-        let mut outcome = Outcome::new(settings.source_of(entry.ip));
+        let mut outcome = Outcome::new(settings, entry.client);
         outcome.known = self.is_known(now, outcome.source);
         outcome.is_silent = outcome.known == Some(true);
-        let from = From { source: outcome.source, ip: entry.ip, trusted: settings.is_own(entry.ip) };
         match entry.kind {
-            Kind::Challenge => self.judge(now, from, None, What::Unanswered, &mut outcome),
+            Kind::Challenge => self.judge(settings, now, None, What::Unanswered, &mut outcome),
             Kind::Credentials => {
-                self.failed(now, from, entry.user.bytes(), &mut outcome);
+                self.failed(now, entry.user.bytes(), &mut outcome);
                 let what = What::Failure { account: entry.account.bytes(), method: entry.method() };
-                self.judge(now, from, entry.transport, what, &mut outcome);
+                self.judge(settings, now, entry.transport, what, &mut outcome);
             }
         }
         Sweep::Taken((entry, outcome))
@@ -196,28 +230,27 @@ impl Memory {
         points: Option<u32>,
         trusted: bool,
     ) -> Outcome {
-        let mut outcome = Outcome::new(settings.source_of(report.ip));
+        if settings.is_proxy(report.ip) {
+            return Outcome::of_nobody(settings, report.ip);
+        }
+        let mut outcome = Outcome::new(settings, Client { ip: report.ip, trusted });
         outcome.known = self.is_known(now, outcome.source);
-        let trusted = trusted || settings.is_own(report.ip);
-        let standing = self.standing(now, outcome.source, trusted);
-        let from = From { source: outcome.source, ip: report.ip, trusted };
-        match (points, &mut self.engine) {
-            (Some(points), _) => {
-                let transport = report.text(Field::Transport);
-                self.judge(now, from, transport, What::Report { points }, &mut outcome);
-            }
-            (None, Some(engine)) => {
-                outcome.decided(engine.report(now, from.source, from.ip, standing));
-                self.has_changed = true;
-            }
-            _ => {}
+        if let Some(points) = points {
+            let transport = report.text(Field::Transport);
+            self.judge(settings, now, transport, What::Report { points }, &mut outcome);
+            return outcome;
+        }
+        let standing = self.standing(now, outcome.source, trusted || settings.is_own(report.ip));
+        if let Some(engine) = &mut self.engine {
+            outcome.decided(engine.report(now, outcome.source, report.ip, standing));
+            self.has_changed = true;
         }
         outcome
     }
 
     /// A failure, for the warnings about known sources and about logins after failures.
-    fn failed(&mut self, now: Now, from: From, user: &[u8], outcome: &mut Outcome) {
-        let source = from.source;
+    fn failed(&mut self, now: Now, user: &[u8], outcome: &mut Outcome) {
+        let source = outcome.source;
         if let Some(known) = self.known.as_mut().filter(|known| known.contains(now, source)) {
             if let Some(address) = known.count_failure(now, source, user) {
                 outcome.announcement = Some(Announcement::KnownSourceFails {
@@ -232,18 +265,20 @@ impl Memory {
         }
     }
 
+    /// Has what a client did judged.
     pub(super) fn judge(
         &mut self,
+        settings: &Settings,
         now: Now,
-        from: From,
         transport: Option<&[u8]>,
         what: What<'_>,
         outcome: &mut Outcome,
     ) {
-        let standing = self.standing(now, from.source, from.trusted);
+        let Some(Client { ip, trusted }) = outcome.client else { return };
+        let standing = self.standing(now, outcome.source, trusted || settings.is_own(ip));
         if let Some(engine) = &mut self.engine {
             let proven = transport.is_some_and(|transport| transport != b"udp");
-            let event = decision::Event { source: from.source, ip: from.ip, standing, proven, what };
+            let event = decision::Event { source: outcome.source, ip, standing, proven, what };
             outcome.decided(engine.add(now, &event));
             self.has_changed = true;
         }
