@@ -94,7 +94,7 @@ impl Settings {
 
     /// Whether an event type is logged.
     pub fn logs(&self, event_type: EventType) -> bool {
-        self.events[event_type as usize]
+        self.events[event_type as usize] || (event_type == EventType::Attacker && self.decides())
     }
 
     /// The names of the event types that are logged.

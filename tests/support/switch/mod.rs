@@ -463,6 +463,8 @@ pub struct Resources {
 
 /// A whole `fail2ban.conf.xml` with these `<param …/>`s.
 pub fn configuration(params: &str) -> String {
+    // Most tests are about lines, not about the decision: those that are set it.
+    let params = format!("<param name=\"attacker-after\" value=\"0\"/>{params}");
     format!(
         "<configuration name=\"fail2ban.conf\" description=\"fail2ban\">\n  <bindings>\n    \
          <config name=\"settings\">\n      {params}\n    </config>\n  </bindings>\n</configuration>\n"
