@@ -19,9 +19,9 @@ use crate::log::shared::{Shared, State, WriterStatus};
 use crate::log::snapshot::Snapshot;
 use crate::log::writer::Writer;
 use crate::memory::Memory;
+use crate::memory::announcements::Announcement;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::outcome::Announcement;
 use crate::memory::table::Sweep;
 use crate::settings::Settings;
 use crate::time::Now;
@@ -139,10 +139,7 @@ impl Journal {
     /// FreeSWITCH has looked up credentials; whether it is to refuse them.
     pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>) -> bool {
         let now = (self.shared.host.now)();
-        let mut state = self.shared.state();
-        let (refuses, announcement) = state.memory.looked_up(settings, now, lookup);
-        announcement.into_iter().for_each(|words| state.lines.announce(words));
-        refuses
+        self.shared.state().memory.looked_up(settings, now, lookup)
     }
 
     /// What is remembered, for what has no line of its own.
@@ -205,7 +202,7 @@ impl Journal {
 
     /// What FreeSWITCH's log is to say.
     pub fn take_announcements(&self) -> Vec<Announcement> {
-        self.shared.state().lines.take_announcements()
+        self.shared.state().memory.announcements.take()
     }
 
     /// Lines that were dropped and not reported yet.
