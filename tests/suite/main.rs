@@ -20,6 +20,7 @@ mod check_filter;
 mod command;
 mod configuration;
 mod crowdsec;
+mod decision;
 mod disks;
 mod documents;
 mod drop_in;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     abi::add_to(&mut suite);
     command::add_to(&mut suite);
     configuration::add_to(&mut suite);
+    decision::add_to(&mut suite);
     documents::add_to(&mut suite);
     drop_in::add_to(&mut suite);
     journal::add_to(&mut suite);
