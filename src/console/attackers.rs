@@ -71,3 +71,43 @@ fn table(attackers: &[Attacker], refuses: bool) -> String {
     let _ = writeln!(out, "{}", words::count(attackers.len() as u64, "attacker"));
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::CauseReport;
+
+    #[test]
+    fn each_attacker_is_a_row() {
+        let attack = AttackReport { level: 2, ago: 7200, level_ago: 60, refused: 5 };
+        let cause = |cause: &str, count| CauseReport { cause: cause.into(), count, ago: 0 };
+        let report = SourceReport {
+            source: "2001:db8:1:2::/64".parse().unwrap(),
+            ip: "2001:db8:1:2::9".parse().unwrap(),
+            ago: 0,
+            points: 13,
+            proven_points: 0,
+            proven: false,
+            forgiving: 0,
+            proven_forgiving: 0,
+            causes: vec![cause("failure", 7), cause("unknown_user", 2)],
+            accounts: 0,
+            tried: vec![],
+            attack: Some(attack.clone()),
+        };
+        let over = AttackReport { level_ago: 120, ..attack.clone() };
+        let attackers = [attack, over].map(|attack| Attacker { attack, report: report.clone() });
+        assert_eq!(
+            table(&attackers, true),
+            "source                                  level points  found           refused for            attempts  \
+             causes\n\
+             2001:db8:1:2::/64                           2     13  2 hours ago     another 60 seconds            5  \
+             failure=7 unknown_user=2\n\
+             2001:db8:1:2::/64                           2     13  2 hours ago     one attempt at a time         5  \
+             failure=7 unknown_user=2\n\
+             2 attackers\n"
+        );
+        assert!(table(&attackers, false).contains("  not refused "));
+        assert!(table(&[], true).ends_with("\n0 attackers\n"));
+    }
+}

@@ -36,5 +36,23 @@ fn account_words(text: &str, free: &[Source], any: bool) -> String {
         return answer + "\n";
     }
     let attackers = words::count(free.len() as u64, "attacker");
-    format!("{answer}, and {attackers} less\n{}", words::unban(free))
+    format!("{answer}; {attackers} forgiven\n{}", words::unban(free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_that_is_forgiven_names_the_attackers_that_are_none_any_more() {
+        let free = ["198.51.100.7".parse().unwrap(), "2001:db8::/64".parse().unwrap()];
+        let answer = account_words("1009", &free, true);
+        assert!(
+            answer.starts_with("+OK account 1009 is forgiven: ")
+                && answer.contains("; 2 attackers forgiven\n")
+        );
+        assert!(answer.ends_with(" unbanip 198.51.100.7 2001:db8::/64\n"), "{answer}");
+        assert!(!account_words("1009", &[], true).contains("unbanip"));
+        assert!(account_words("x\ny", &[], false).starts_with("+OK account \"x%0Ay\" has nothing"));
+    }
 }

@@ -48,7 +48,7 @@ impl Status {
                 })
             })
             .collect();
-        let failing: Vec<Value> = status
+        let failing: Vec<Value> = self
             .failing
             .iter()
             .map(|address| {

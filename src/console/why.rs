@@ -102,9 +102,9 @@ impl About {
         }
         if let Some(attack) = self.attack() {
             parts.push(format!(
-                "an attacker of level {} since {} ago, for another {}",
+                "an attacker of level {}, found {}, for another {}",
                 attack.level,
-                words::time(attack.ago),
+                words::ago(attack.ago),
                 words::time(attack.ends_in())
             ));
         }
@@ -219,4 +219,105 @@ fn in_words(there: &CauseReport) -> String {
         None => (there.cause.as_str(), there.cause.as_str()),
     };
     format!("{} {}", there.count, if there.count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(points: u32, attack: Option<AttackReport>) -> SourceReport {
+        let cause = |cause: &str, count| CauseReport { cause: cause.into(), count, ago: 120 };
+        SourceReport {
+            source: "198.51.100.7".parse().unwrap(),
+            ip: [198, 51, 100, 7].into(),
+            ago: 120,
+            points,
+            proven_points: 0,
+            proven: false,
+            forgiving: 600,
+            proven_forgiving: 0,
+            causes: vec![cause("failure", 1), cause("unknown_user", 2)],
+            accounts: 3,
+            tried: vec![],
+            attack,
+        }
+    }
+
+    fn about(report: Option<SourceReport>) -> About {
+        About {
+            source: "198.51.100.7".parse().unwrap(),
+            report,
+            alone: vec![],
+            is_known: Some(false),
+            accepted: vec![],
+            trusted_by: None,
+            is_proxy: false,
+            attacker_after: 10,
+            refuses: true,
+        }
+    }
+
+    fn attack(level_ago: i64) -> Option<AttackReport> {
+        Some(AttackReport { level: 2, ago: 7200, level_ago, refused: 5 })
+    }
+
+    #[test]
+    fn the_first_line_says_what_it_did() {
+        let did =
+            "7 of 10 points: 1 failure, 2 attempts as an unknown user for 3 accounts, the last 2 minutes ago";
+        assert_eq!(about(Some(report(7, None))).summary(), format!("{did}; not known; not refused"));
+        assert_eq!(about(None).summary(), "0 of 10 points; not known; not refused");
+    }
+
+    #[test]
+    fn an_attacker_is_refused_for_its_period_and_then_one_attempt_at_a_time() {
+        let ends = |about: About, end: &str| {
+            let summary = about.summary();
+            assert!(summary.ends_with(end), "{summary}");
+        };
+        let attacker = "; not known; an attacker of level 2, found 2 hours ago, for another 23 hours; ";
+        let during = about(Some(report(13, attack(60))));
+        ends(during, &format!("{attacker}refused for another 60 seconds (5 attempts so far)"));
+        let after = about(Some(report(13, attack(120))));
+        ends(after, &format!("{attacker}5 attempts refused; one at a time is let through now"));
+        let only_logged = About { refuses: false, ..about(Some(report(13, attack(60)))) };
+        ends(only_logged, &format!("{attacker}not refused, since refuse-attackers is no"));
+    }
+
+    #[test]
+    fn one_that_is_known_or_trusted_is_neither_an_attacker_nor_refused() {
+        let accepted = vec![("1001".into(), 5), ("1002".into(), 7), ("1003".into(), 9)];
+        let known = About { is_known: Some(true), accepted, ..about(Some(report(13, attack(60)))) };
+        assert!(known.summary().ends_with("; known by 1001 and 2 other accounts; not refused"));
+        let by = Some("trusted-acl lan".into());
+        let trusted = About { trusted_by: by, ..about(Some(report(13, attack(60)))) };
+        assert!(trusted.summary().ends_with("; not known; trusted (trusted-acl lan); not refused"));
+    }
+
+    #[test]
+    fn an_account_that_is_refused_alone_at_a_known_source_is_mentioned() {
+        let there = AccountAtSource {
+            source: "198.51.100.7".parse().unwrap(),
+            account: "1007".into(),
+            failures: 11,
+            ago: 3,
+            level: None,
+            alone: true,
+            remaining: 57,
+            refused: 1,
+        };
+        let about = About {
+            is_known: Some(true),
+            accepted: vec![("1001".into(), 5)],
+            alone: vec![there],
+            ..about(None)
+        };
+        assert_eq!(
+            about.words(),
+            "198.51.100.7: 0 of 10 points; known by 1001; not refused, but for 1 account (below)\n  1001 was accepted \
+             here, last 5 seconds ago\n  1007 has 11 failures of 10 here, the last 3 seconds ago; refused here, it \
+             alone, for another 57 seconds (1 attempt so far)\nif fail2ban has banned it: fail2ban-client set \
+             freeswitch-fail2ban unbanip 198.51.100.7\n"
+        );
+    }
 }

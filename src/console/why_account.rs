@@ -122,3 +122,40 @@ impl About {
         format!("{account} has {failures}, the last {}; {refused}", words::ago(there.ago))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_shows_each_source_and_only_the_ban_of_a_single_attacker() {
+        let at = |source: &str, level, remaining| AccountAtSource {
+            source: source.parse().unwrap(),
+            account: "1009@a".into(),
+            failures: 10,
+            ago: 120,
+            level,
+            alone: false,
+            remaining,
+            refused: 3,
+        };
+        let sources = vec![at("198.51.100.7", Some(1), 57), at("198.51.100.8", None, 0)];
+        let report = AccountReport { sources, more: 2, under_attack: vec![] };
+        let accepted = vec![("2001:db8::/64".parse().unwrap(), 7200)];
+        let mut about = About { typed: "1009".into(), report, accepted, attacker_after: 10, refuses: true };
+        assert_eq!(
+            about.words(),
+            "account 1009: failures at 4 sources; refused at 1 source; accepted at 1 source\n  at 198.51.100.7: 1009@a \
+             has 10 failures, the last 2 minutes ago; an attacker of level 1, refused with all its accounts for \
+             another 57 seconds (3 attempts so far)\n  at 198.51.100.8: 1009@a has 10 failures, the last 2 minutes \
+             ago; not refused\n  at 2 more\n  at 2001:db8::/64: accepted, last 2 hours ago\nif fail2ban has banned \
+             it: fail2ban-client set freeswitch-fail2ban unbanip 198.51.100.7\n"
+        );
+        about.report.sources.push(at("198.51.100.9", Some(2), 0));
+        assert!(
+            about.words().ends_with("\nfor more of a source, and to lift its ban: fail2ban why SOURCE\n")
+        );
+        about.refuses = false;
+        assert!(about.words().contains("; refused nowhere; "));
+    }
+}

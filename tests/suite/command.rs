@@ -193,6 +193,9 @@ fn help_and_completion_name_every_command() {
     for answer in [switch.api("fail2ban help"), switch.api("fail2ban")] {
         for command in [
             "status [json]",
+            "attackers",
+            "why IP|USER[@DOMAIN]",
+            "forgive IP|USER[@DOMAIN]",
             "known [IP]",
             "forget IP",
             "report IP REASON",
@@ -206,7 +209,7 @@ fn help_and_completion_name_every_command() {
         }
     }
     // FreeSWITCH writes its table of them some time later.
-    wait_until("the completions", || switch.completions().len() == 10);
+    wait_until("the completions", || switch.completions().len() == 13);
     switch.unload().unwrap();
     wait_until("the completions to go", || switch.completions().is_empty());
 }
