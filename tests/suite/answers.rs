@@ -340,8 +340,10 @@ fn an_account_under_attack_is_named() {
     for number in 0..12 {
         fail(&switch, 1, "1009", &format!("198.51.100.{number}"));
     }
-    wait_until("the account", || status(&switch)["accounts_under_attack_count"] == 1);
-    assert_eq!(status(&switch)["accounts_under_attack"], json!([{ "account": "1009", "sources": 12 }]));
+    wait_until("the account", || {
+        status(&switch)["accounts_under_attack"] == json!([{ "account": "1009", "sources": 12 }])
+    });
+    assert_eq!(status(&switch)["accounts_under_attack_count"], 1);
     let answer = ask(&switch, "status");
     assert!(answer.contains("\naccounts under attack, and how many sources that are not known"), "{answer}");
     let answer = ask(&switch, "why 1009");
