@@ -66,16 +66,8 @@ impl Status {
         let now = &self.now;
         let _ = writeln!(
             out,
-            "\n{:<24}{:>11}{:>11}{:>9}{:>9}{:>9}{:>9}{:>11}  {}",
-            "event type",
-            "seen",
-            "written",
-            "waiting",
-            "dropped",
-            "known",
-            "trusted",
-            "no address",
-            "last seen"
+            "\n{:<24}{:>11}{:>11}{:>9}{:>9}{:>9}{:>9}{:>11}  last seen",
+            "event type", "seen", "written", "waiting", "dropped", "known", "trusted", "no address",
         );
         for event_type in EventType::ALL {
             let of = *event_type as usize;

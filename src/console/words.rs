@@ -6,11 +6,12 @@ use crate::text::bounded_text::BoundedText;
 
 /// A time in seconds, in the largest unit of which there are two or more.
 pub fn time(seconds: i64) -> String {
-    match seconds.max(0) {
-        ..120 => count(seconds.max(0) as u64, "second"),
-        ..7200 => count(seconds as u64 / 60, "minute"),
-        ..172_800 => count(seconds as u64 / 3600, "hour"),
-        _ => count(seconds as u64 / 86_400, "day"),
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    match seconds {
+        0..120 => count(seconds, "second"),
+        120..7200 => count(seconds / 60, "minute"),
+        7200..172_800 => count(seconds / 3600, "hour"),
+        _ => count(seconds / 86_400, "day"),
     }
 }
 
