@@ -113,8 +113,8 @@ impl Journal {
     }
 
     /// Records failures for an address, and the attacker at the tenth, to try the chain up to the firewall; whatever
-    /// the settings log.
-    pub fn record_test(&self, settings: &Settings, ip: IpAddr, count: u32) {
+    /// the settings log. Whether there is an attacker line.
+    pub fn record_test(&self, settings: &Settings, ip: IpAddr, count: u32) -> bool {
         let signal = Signal::new(EventType::RegisterFailure, ip, b"fail2ban-test");
         for number in 1..=count {
             let now = (self.shared.host.now)();
@@ -127,6 +127,7 @@ impl Journal {
             }
             self.shared.wake(state);
         }
+        settings.decides() && count >= TEST_FAILURES
     }
 
     /// Counts an event without an address.
@@ -161,6 +162,15 @@ impl Journal {
     /// The same of sources with points, attackers among them.
     pub fn sources(&self) -> Vec<SourceReport> {
         self.all(|now, memory, from| Some(memory.engine.as_mut()?.page(now, from)))
+    }
+
+    /// The attackers; one that is known by now is none.
+    pub fn attackers(&self) -> Vec<SourceReport> {
+        self.all(|now, memory, from| {
+            let (mut page, next) = memory.engine.as_mut()?.attackers_page(now, from);
+            page.retain(|there| memory.is_known(now, there.source) != Some(true));
+            Some((page, next))
+        })
     }
 
     fn all_known<V>(&self, page: impl Fn(&Known, Now, usize) -> (Vec<V>, Option<usize>)) -> Vec<V> {

@@ -15,6 +15,7 @@ mod support {
 }
 
 mod abi;
+mod answers;
 mod ban;
 mod check_filter;
 mod command;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     life_cycle::add_to(&mut suite);
     disks::add_to(&mut suite);
     abi::add_to(&mut suite);
+    answers::add_to(&mut suite);
     command::add_to(&mut suite);
     configuration::add_to(&mut suite);
     decision::add_to(&mut suite);
