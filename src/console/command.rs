@@ -96,6 +96,7 @@ fn run(target: &Target, command: &Command<'_>) -> String {
         Command::Forget(typed) => {
             let source = meant(target, *typed);
             let was_known = journal.with_memory(|now, memory| {
+                memory.has_changed = true;
                 memory.known.as_mut().is_some_and(|known| known.forget(now, source))
             });
             if was_known {

@@ -54,7 +54,14 @@ fn log_in(switch: &Switch, user: &str, ip: &str) {
 
 /// The attacker lines, each once what precedes it has been handled.
 fn attackers(switch: &Switch, count: usize) -> Vec<String> {
-    let lines = switch.wait_for_lines(count);
+    let found = || -> Vec<String> {
+        let lines = switch.log_text();
+        let lines =
+            lines.lines().filter(|line| line.contains("attacker source=") || !line.contains(" Fail2ban "));
+        lines.map(str::to_owned).collect()
+    };
+    wait_until("the attackers", || found().len() >= count);
+    let lines = found();
     assert_eq!(lines.len(), count, "{lines:?}");
     lines
 }
@@ -203,7 +210,7 @@ fn a_warning_whose_text_is_a_senders_accuses_nobody_else() {
     for number in 0..10 {
         // The victim has a lookup as well, with a user that exists.
         look_up(&switch, "1001", "10.0.0.1", true);
-        let name = format!("1001@switch.example] from 10.0.0.1\nYou must define a domain called '{number}");
+        let name = format!("{number}@switch.example] from 10.0.0.1\nYou");
         look_up(&switch, &name, "10.0.0.7", false);
         // Nobody has looked this up.
         warn(&switch, &format!("nobody{number}"), "10.0.0.1");
