@@ -55,10 +55,8 @@ fn log_in(switch: &Switch, user: &str, ip: &str) {
 /// The attacker lines, each once what precedes it has been handled.
 fn attackers(switch: &Switch, count: usize) -> Vec<String> {
     let found = || -> Vec<String> {
-        let lines = switch.log_text();
-        let lines =
-            lines.lines().filter(|line| line.contains("attacker source=") || !line.contains(" Fail2ban "));
-        lines.map(str::to_owned).collect()
+        let text = switch.log_text();
+        text.lines().filter(|line| line.contains("attacker")).map(str::to_owned).collect()
     };
     wait_until("the attackers", || found().len() >= count);
     let lines = found();
