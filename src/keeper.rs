@@ -180,12 +180,16 @@ impl Keeper {
         if reads_files {
             configuration::reload()?;
         }
-        let (settings, warnings) = read_settings()?;
+        let (mut settings, warnings) = read_settings()?;
         if self.target.requests.is_stopping() {
             return Err("it is being unloaded".into());
         }
         self.warn(warnings);
         let journal = &self.target.journal;
+        if !state::is_ready() {
+            // Not read again: FreeSWITCH starts, or all calls are paused.
+            settings.sofia_acls = journal.settings().sofia_acls.clone();
+        }
         // The directory may have changed with the files.
         journal.with_memory(|_, memory| memory.passwords.iter_mut().for_each(|passwords| passwords.forget()));
         let before = Arc::clone(&journal.settings());
