@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::callbacks::directory::DirectoryBinding;
+use crate::callbacks::directory::{DirectoryBinding, Params};
 use crate::callbacks::event::{Event, EventBinding, EventId};
 use crate::callbacks::log_listener::LogBinding;
 use crate::dispatch;
@@ -160,7 +160,7 @@ impl Bound {
         }
         if settings.watches_lookups() && self.directory.is_none() {
             let target = Arc::clone(target);
-            let handler = Box::new(move |texts: &Texts<'_>| dispatch::on_lookup(&target, texts));
+            let handler = Box::new(move |params: &Params<'_>| dispatch::on_lookup(&target, params));
             new.directory = Some(DirectoryBinding::bind(handler)?);
         }
         self.events.append(&mut new.events);

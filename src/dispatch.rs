@@ -6,6 +6,7 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use crate::callbacks::directory::Params;
 use crate::callbacks::log_listener::{EVENT_SOCKET, Warning};
 use crate::event::address;
 use crate::event::event_type::EventType;
@@ -14,7 +15,7 @@ use crate::event::host_line::{self, RejectedBy};
 use crate::event::signal::{Signal, transport};
 use crate::host::channel::Channel;
 use crate::host::configuration;
-use crate::memory::lookup::Lookup;
+use crate::memory::lookup::{Client, Lookup};
 use crate::memory::unknown::Unknown;
 use crate::settings::Settings;
 use crate::target::{self, Target};
@@ -87,11 +88,24 @@ pub fn on_warning(warning: &Warning<'_>) {
 }
 
 /// Takes what FreeSWITCH looks up in its directory about credentials.
-pub fn on_lookup(target: &Target, texts: &Texts<'_>) {
-    if let Some(lookup) = Lookup::from_texts(texts) {
-        let settings = target.journal.settings();
-        target.journal.looked_up(&settings, &lookup, is_trusted(&settings, lookup.ip));
-    }
+pub fn on_lookup(target: &Target, params: &Params<'_>) {
+    let Some(mut lookup) = Lookup::from_texts(&params.texts) else { return };
+    let settings = target.journal.settings();
+    let ip = if settings.is_proxy(lookup.ip) {
+        let client = params.only(&settings.client_address_header).and_then(client_address);
+        client.filter(|client| !settings.is_proxy(*client))
+    } else {
+        Some(lookup.ip)
+    };
+    // Only now, and never of a proxy.
+    lookup.client = ip.map(|ip| Client { ip, trusted: is_trusted(&settings, ip) });
+    target.journal.looked_up(&settings, &lookup);
+}
+
+/// The address that a proxy reports: one, and nothing else.
+fn client_address(header: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(header).ok()?;
+    text.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
 /// Takes a report of the dialplan's: `fail2ban_report [points=N] REASON`.
@@ -141,7 +155,8 @@ pub fn report(target: &Target, ip: IpAddr, reason: &str) -> bool {
 }
 
 fn record(target: &Target, settings: &Settings, signal: &mut Signal<'_>) {
-    let trusted = is_trusted(settings, signal.ip);
+    // Of what a proxy passes on, the client is asked, whom only the lookup shows.
+    let trusted = !settings.is_proxy(signal.ip) && is_trusted(settings, signal.ip);
     if target.journal.record(settings, signal, trusted) {
         target.requests.ask();
     }
@@ -160,4 +175,43 @@ fn is_in_a_list(settings: &Settings, ip: IpAddr) -> bool {
     let ip = std::ffi::CStr::from_bytes_until_nul(&text);
     is_written
         && ip.is_ok_and(|ip| settings.trusted.lists.iter().any(|list| configuration::acl_allows(list, ip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_reports_one_address_and_nothing_else() {
+        for (header, ip) in [
+            ("203.0.113.7", Some("203.0.113.7")),
+            (" 2001:db8::7 ", Some("2001:db8::7")),
+            ("::ffff:203.0.113.7", Some("203.0.113.7")),
+            ("203.0.113.7, 203.0.113.8", None),
+            ("203.0.113.7:5060", None),
+            ("[2001:db8::7]", None),
+            ("<203.0.113.7>", None),
+            ("fe80::1%eth0", None),
+            ("example.com", None),
+            ("", None),
+        ] {
+            assert_eq!(client_address(header.as_bytes()), ip.map(|ip| ip.parse().unwrap()), "{header}");
+        }
+        assert_eq!(client_address(b"203.0.113.7\xff"), None);
+    }
+
+    #[test]
+    fn a_report_has_one_point_unless_it_says_so() {
+        for (data, points, reason) in [
+            ("calls to nowhere", 1, "calls to nowhere"),
+            ("points=10 calls to nowhere", 10, "calls to nowhere"),
+            ("points=0 x", 0, "x"),
+            ("points=7", 7, ""),
+            ("points= x", 1, "points= x"),
+            ("points=7x y", 1, "points=7x y"),
+            ("points=99999999999 x", 1, "points=99999999999 x"),
+        ] {
+            assert_eq!(report_points(data.as_bytes()), (points, reason.as_bytes()), "{data}");
+        }
+    }
 }

@@ -10,10 +10,9 @@ use crate::decision::Source;
 use crate::event::address;
 use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
-use crate::host::{boundary, clock, completion, configuration, registrations, state, user};
+use crate::host::{addresses, boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
 use crate::memory::account::Account;
-use crate::memory::known::Known;
 use crate::memory::state_file::{self, Record};
 use crate::requests::Work;
 use crate::settings::Settings;
@@ -54,18 +53,23 @@ impl Keeper {
         Keeper { target, bindings, state_file, completions, had_started, said }
     }
 
-    /// What was known before FreeSWITCH, or the module, ended last.
-    pub fn load_known(&self, settings: &Settings) -> Known {
+    /// Puts back what was remembered when FreeSWITCH, or the module, ended last.
+    pub fn restore(&self, memory: &mut Memory) {
         let now = clock::now();
-        let mut known = Known::new(settings.known_for);
+        // A clock that was put back makes nobody known for longer than `known-for` from now.
+        let since = |wall: i64| now.wall_seconds().saturating_sub(wall).max(0);
         for record in or_warn(state_file::load(&self.state_file)) {
-            if let Record::Known { source, account, seen } = record {
-                // A clock that was put back makes nobody known for longer than `known-for` from now.
-                let age = now.wall_seconds().saturating_sub(seen).max(0);
-                known.learn(now, now.seconds() - age, source, &Account::new(account.as_bytes()));
+            match (record, &mut memory.known, &mut memory.engine) {
+                (Record::Known { source, account, seen }, Some(known), _) => {
+                    let account = Account::new(account.as_bytes());
+                    known.learn(now, now.seconds() - since(seen), source, &account);
+                }
+                (Record::Source(saved, report), _, Some(engine)) => {
+                    engine.restore(now, &report, since(saved))
+                }
+                _ => {}
             }
         }
-        known
     }
 
     /// What release 1.1.0 took for known, if this release has saved nothing yet: the directory is asked first which of
@@ -120,7 +124,7 @@ impl Keeper {
         let mut is_saved = true;
         let mut save = || {
             let was_saved = is_saved;
-            is_saved = boundary::guard("saving known addresses", false, || self.save_known(was_saved));
+            is_saved = boundary::guard("saving", false, || self.save(was_saved));
         };
         loop {
             match self.target.requests.next_work() {
@@ -196,19 +200,18 @@ impl Keeper {
         if *before == settings {
             return Ok(false);
         }
-        let is_of_sofia_alone =
-            *before == Settings { sofia_acls: before.sofia_acls.clone(), ..settings.clone() };
+        let is_same_file = *before == settings.with_surroundings_of(&before);
         let mut prepared = journal.prepare(settings.clone())?;
         let begins_to_know = settings.tracks_known() && !before.tracks_known();
-        if begins_to_know {
-            prepared.set_known(self.load_known(&settings));
+        if begins_to_know || (settings.decides() && !before.decides()) {
+            self.restore(prepared.memory());
         }
         // First bind all that either settings need, then change over, then unbind what the new ones don't.
         self.bindings.change(&self.target, &settings, || journal.apply(prepared))?;
         if begins_to_know && state::is_ready() {
             self.take_over_registrations();
         }
-        Ok(!is_of_sofia_alone)
+        Ok(!is_same_file)
     }
 
     /// Says what is odd about the settings in the file, unless the same was said of them before.
@@ -222,29 +225,30 @@ impl Keeper {
         }
     }
 
-    /// Saves what is known if that has changed; whether it is saved now. That it can't be is said once for each time
-    /// that it begins.
-    fn save_known(&self, was_saved: bool) -> bool {
+    /// Saves what is remembered if that has changed; whether it is saved now. That it can't be is said once for each
+    /// time that it begins.
+    fn save(&self, was_saved: bool) -> bool {
         let journal = &self.target.journal;
-        let has_changed =
-            journal.with_memory(|_, memory| memory.known.as_mut().is_some_and(Known::take_changed));
+        let has_changed = journal.with_memory(|_, memory| std::mem::take(&mut memory.has_changed));
         if self.target.requests.is_abandoned() || !has_changed {
             return was_saved;
         }
         let now = clock::now();
-        let records = journal.known_accounts().into_iter().map(|entry| Record::Known {
+        let known = journal.known_accounts().into_iter().map(|entry| Record::Known {
             source: entry.source,
             account: String::from_utf8_lossy(entry.account.bytes()).into_owned(),
             seen: now.wall_seconds() - (now.seconds() - entry.seen),
         });
-        let Err(error) = state_file::save(&self.state_file, records) else { return true };
-        journal.with_memory(|_, memory| memory.known.as_mut().map(Known::set_changed));
+        let sources = journal.sources().into_iter();
+        let sources = sources.map(|source| Record::Source(now.wall_seconds(), Box::new(source)));
+        let Err(error) = state_file::save(&self.state_file, known.chain(sources)) else { return true };
+        journal.with_memory(|_, memory| memory.has_changed = true);
         if was_saved {
             let path = self.state_file.display();
             say(
                 Level::Warning,
                 &format!(
-                    "{path}: known addresses can't be saved: {error}; they are lost when FreeSWITCH ends"
+                    "{path}: known sources and attackers can't be saved: {error}; they are lost when FreeSWITCH ends"
                 ),
             );
         }
@@ -266,6 +270,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
         format!("{FILE}: FreeSWITCH has no such configuration (or XML that can't be read); expected autoload_configs/{FILE}.xml with <configuration name=\"{FILE}\"><bindings>…")
     })?;
     let (mut settings, mut warnings) = Settings::parse(&xml, &configuration::log_dir())?;
+    settings.own_addresses = addresses::own();
     if let Some(switch_conf) = configuration::read("switch.conf") {
         warnings.extend(other_files::left_out_by_allowlist(&switch_conf));
     }

@@ -161,10 +161,7 @@ impl Instance {
     /// What is ended again by [`Instance::stop`].
     fn start_rest(&self, keeper: Keeper, has_started: bool) -> Result<(), String> {
         let settings = Arc::clone(&self.target.journal.settings());
-        if settings.tracks_known() {
-            let known = keeper.load_known(&settings);
-            self.target.journal.with_memory(|_, memory| memory.known = Some(known));
-        }
+        self.target.journal.with_memory(|_, memory| keeper.restore(memory));
         self.bindings.change(&self.target, &settings, || ())?;
         if has_started {
             keeper.add_completions();
@@ -222,7 +219,7 @@ impl Instance {
         if !running.is_empty() {
             self.target.requests.abandon();
             why.push(
-                "FreeSWITCH does not return from reading its XML or its directory, or a disk from saving known addresses"
+                "FreeSWITCH does not return from reading its XML or its directory, or a disk from saving what is known"
                     .into(),
             );
         }

@@ -120,6 +120,9 @@ fn announce(announcement: &Announcement) {
              minutes unknown users count as failures alone"
                 .into()
         }
+        Announcement::ProxyWithoutClient(proxy) => format!(
+            "the proxy {proxy} passes credentials on without one address in client-address-header; they count for nobody"
+        ),
     };
     say(Level::Warning, &format!("fail2ban: {words}"));
 }

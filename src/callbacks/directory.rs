@@ -32,8 +32,22 @@ static CREDENTIALS: Headers = Headers::new(&[
 
 const LAST: &str = "ip";
 
+/// What sofia asks about credentials.
+pub struct Params<'a> {
+    event: Event<'a>,
+    /// What is always asked.
+    pub texts: Texts<'a>,
+}
+
+impl<'a> Params<'a> {
+    /// The value of a header of the request that begins with `X-`, if there is exactly one of that name.
+    pub fn only(&self, name: &str) -> Option<&'a [u8]> {
+        self.event.only(name)
+    }
+}
+
 /// Takes what sofia asks about credentials.
-pub type Handler = Box<dyn Fn(&Texts<'_>) + Send + Sync>;
+pub type Handler = Box<dyn Fn(&Params<'_>) + Send + Sync>;
 
 /// Sees lookups until it is dropped.
 pub struct DirectoryBinding {
@@ -88,9 +102,10 @@ unsafe extern "C" fn on_lookup(
     let handler = unsafe { handler.cast::<Handler>().as_ref() };
     if let (Some(params), Some(handler)) = (params, handler) {
         boundary::guard("the directory lookup", (), || {
-            let params = Event::from_params(params);
-            if params.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
-                handler(&params.texts(&CREDENTIALS));
+            let event = Event::from_params(params);
+            if event.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
+                let texts = event.texts(&CREDENTIALS);
+                handler(&Params { event, texts });
             }
         });
     }

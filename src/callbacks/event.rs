@@ -92,6 +92,26 @@ impl<'a> Event<'a> {
         false
     }
 
+    /// The value of a header, if there is exactly one of that name.
+    pub(super) fn only(&self, name: &str) -> Option<&'a [u8]> {
+        let mut found = None;
+        let mut next = self.raw.headers;
+        // SAFETY: *delivery*; the list ends in null.
+        while let Some(header) = unsafe { next.as_ref() } {
+            next = header.next;
+            // SAFETY: *delivery*; it is a C string or null.
+            let there = unsafe { bytes(header.name) }.unwrap_or_default();
+            if there.eq_ignore_ascii_case(name.as_bytes()) {
+                if found.is_some() {
+                    return None;
+                }
+                // SAFETY: *delivery*; it is a C string or null.
+                found = Some(unsafe { bytes(header.value) }.unwrap_or_default());
+            }
+        }
+        found
+    }
+
     /// The name of the last header.
     pub(super) fn last_name(&self) -> Option<&'a [u8]> {
         // SAFETY: *delivery*; null or one of the event's headers.

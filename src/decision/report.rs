@@ -17,7 +17,7 @@ use crate::time::Now;
 
 const SECOND: i64 = 1_000_000;
 /// Sources that are copied at a time.
-const PAGE: usize = 256;
+const PAGE: usize = 32;
 
 /// A source with points, as it is shown and saved. Times are in seconds before it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,8 @@ pub struct Signal<'a> {
     pub event_type: EventType,
     /// The address it came from: always one that parsed.
     pub ip: IpAddr,
+    /// The proxy that passed it on, if any.
+    pub via: Option<IpAddr>,
     texts: Texts<'a>,
     /// The fields of which only the beginning was kept, a bit for each.
     cut: u32,
@@ -24,7 +26,7 @@ impl<'a> Signal<'a> {
     pub fn new(event_type: EventType, ip: IpAddr, user: &'a [u8]) -> Signal<'a> {
         let mut texts = Texts::default();
         texts.set(Field::User, Some(user));
-        Signal { event_type, ip, texts, cut: 0 }
+        Signal { event_type, ip, via: None, texts, cut: 0 }
     }
 
     /// The signal of these texts; the user is the one that the table's row names. `None` without an address that
@@ -34,7 +36,7 @@ impl<'a> Signal<'a> {
         texts.set(Field::Port, texts.get(Field::Port).or(port).filter(|port| address::is_port(port)));
         texts.set(Field::Method, texts.get(Field::Method).filter(|method| is_token(method)));
         texts.set(Field::User, texts.get(event_type.row().user));
-        Some(Signal { event_type, ip, texts, cut: 0 })
+        Some(Signal { event_type, ip, via: None, texts, cut: 0 })
     }
 
     /// The text of a field, where the event has it.

@@ -12,6 +12,7 @@
 //! library's, so nothing here may leave one on a thread of the host's; and it unmaps a library
 //! only when each `dlopen` of it has been undone by a `dlclose`.
 
+pub mod addresses;
 pub mod boundary;
 pub mod channel;
 pub mod clock;

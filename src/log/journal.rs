@@ -7,9 +7,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use crate::decision::Found;
+use crate::decision::{Found, SourceReport};
 use crate::event::event_type::{EventType, PerType};
-use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::host::thread::Thread;
 use crate::log::buffer::Batch;
@@ -22,7 +21,7 @@ use crate::log::writer::Writer;
 use crate::memory::Memory;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::outcome::{Announcement, Outcome};
+use crate::memory::outcome::Announcement;
 use crate::memory::table::Sweep;
 use crate::settings::Settings;
 use crate::time::Now;
@@ -49,9 +48,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Begins with these known addresses, where none could be known before.
-    pub fn set_known(&mut self, known: Known) {
-        self.memory.known = Some(known);
+    /// What will be remembered, where the active settings remember nothing.
+    pub fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
     }
 }
 
@@ -85,11 +84,8 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         let outcome = memory.observe(settings, now, signal, trusted);
-        if outcome.transport.is_some() {
-            signal.set(Field::Transport, outcome.transport);
-        }
         let has_question = outcome.has_question;
-        lines.add(settings, now, signal, outcome, trusted);
+        lines.add_of(settings, now, signal, outcome);
         self.shared.wake(state);
         has_question
     }
@@ -100,7 +96,7 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         let outcome = memory.report(settings, now, signal, points, trusted);
-        lines.add(settings, now, signal, outcome, trusted);
+        lines.add_of(settings, now, signal, outcome);
         self.shared.wake(state);
     }
 
@@ -110,8 +106,8 @@ impl Journal {
         let mut state = self.shared.state();
         let State { memory, lines, .. } = &mut *state;
         if let Some((looked, outcome)) = memory.unknown_user(settings, now, warning) {
-            let signal = Signal::new(EventType::RegisterFailure, looked.ip, looked.user());
-            lines.add(settings, now, &signal, outcome, false);
+            let mut signal = Signal::new(EventType::RegisterFailure, looked.ip, looked.user());
+            lines.add_of(settings, now, &mut signal, outcome);
         }
         self.shared.wake(state);
     }
@@ -141,12 +137,10 @@ impl Journal {
     }
 
     /// FreeSWITCH has looked up credentials; whether it is to refuse them.
-    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>, trusted: bool) -> bool {
+    pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>) -> bool {
         let now = (self.shared.host.now)();
         let mut state = self.shared.state();
-        let refusal = state.memory.looked_up(settings, now, lookup, trusted);
-        let refuses = refusal.is_some();
-        let announcement = refusal.and_then(|Outcome { announcement, .. }| announcement);
+        let (refuses, announcement) = state.memory.looked_up(settings, now, lookup);
         announcement.into_iter().for_each(|words| state.lines.announce(words));
         refuses
     }
@@ -167,12 +161,21 @@ impl Journal {
         self.all_known(Known::accounts_page)
     }
 
+    /// The same of sources with points, attackers among them.
+    pub fn sources(&self) -> Vec<SourceReport> {
+        self.all(|now, memory, from| Some(memory.engine.as_mut()?.page(now, from)))
+    }
+
     fn all_known<V>(&self, page: impl Fn(&Known, Now, usize) -> (Vec<V>, Option<usize>)) -> Vec<V> {
+        self.all(|now, memory, from| Some(page(memory.known.as_ref()?, now, from)))
+    }
+
+    fn all<V>(&self, page: impl Fn(Now, &mut Memory, usize) -> Option<(Vec<V>, Option<usize>)>) -> Vec<V> {
         let mut all = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.with_memory(|now, memory| {
-                let (entries, next) = page(memory.known.as_ref()?, now, from);
+                let (entries, next) = page(now, memory, from)?;
                 all.extend(entries);
                 next
             });

@@ -64,6 +64,9 @@ pub fn write(
             out.write_all(signal.event_type.name().as_bytes())?;
             out.write_all(b" ip=")?;
             write_ip(out, signal.ip)?;
+            if let Some(via) = signal.via {
+                write!(out, " via={via}")?;
+            }
             match known {
                 Some(true) => out.write_all(b" known=yes")?,
                 Some(false) => out.write_all(b" known=no")?,
@@ -93,6 +96,9 @@ pub fn write(
             out.write_all(b",\"ip\":\"")?;
             write_ip(out, signal.ip)?;
             out.write_all(b"\"")?;
+            if let Some(via) = signal.via {
+                write!(out, ",\"via\":\"{via}\"")?;
+            }
             match known {
                 Some(true) => out.write_all(b",\"known\":true")?,
                 Some(false) => out.write_all(b",\"known\":false")?,
@@ -137,20 +143,27 @@ pub fn write_attacker(
         Format::Dated => {
             write_dated_start(out, at)?;
             let proven = if *proven { "yes" } else { "no" };
+            write!(out, "attacker source={source} ip={ip}")?;
+            if let Some(via) = signal.via {
+                write!(out, " via={via}")?;
+            }
             write!(
                 out,
-                "attacker source={source} ip={ip} known=no proven={proven} points={points} level={level} \
-                 causes=\"{causes}\" accounts={accounts} user=\""
+                " known=no proven={proven} points={points} level={level} causes=\"{causes}\" accounts={accounts} user=\""
             )?;
             write_text(out, signal, Field::User, Context::Quotes)?;
             out.write_all(b"\"\n")
         }
         Format::Json => {
             write_json_start(out, at, EventType::Attacker.name())?;
+            write!(out, ",\"ip\":\"{ip}\"")?;
+            if let Some(via) = signal.via {
+                write!(out, ",\"via\":\"{via}\"")?;
+            }
             write!(
                 out,
-                ",\"ip\":\"{ip}\",\"known\":false,\"source\":\"{source}\",\"proven\":{proven},\"points\":{points},\
-                 \"level\":{level},\"causes\":{{"
+                ",\"known\":false,\"source\":\"{source}\",\"proven\":{proven},\"points\":{points},\"level\":{level},\
+                 \"causes\":{{"
             )?;
             for (number, (cause, count)) in causes.iter().enumerate() {
                 let comma = if number > 0 { "," } else { "" };

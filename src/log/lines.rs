@@ -11,6 +11,7 @@ use crate::log::buffer::Buffer;
 use crate::log::line::{self, Notice};
 use crate::memory::account;
 use crate::memory::busiest::Busiest;
+use crate::memory::lookup::Client;
 use crate::memory::outcome::{Announcement, Outcome};
 use crate::settings::Settings;
 use crate::text::bounded_text::BoundedText;
@@ -54,6 +55,22 @@ impl Lines {
             accounts: Busiest::default(),
             announcements: Vec::with_capacity(MOST_ANNOUNCEMENTS),
         })
+    }
+
+    /// Adds what follows from a signal that has just come, once it has become that of the client it counts for.
+    pub fn add_of(&mut self, settings: &Settings, now: Now, signal: &mut Signal<'_>, outcome: Outcome) {
+        let Some(Client { ip, trusted }) = outcome.client else {
+            let index = signal.event_type as usize;
+            self.no_address[index] += u64::from(settings.logs(signal.event_type));
+            return;
+        };
+        if ip != signal.ip {
+            signal.via = Some(std::mem::replace(&mut signal.ip, ip));
+        }
+        if outcome.transport.is_some() {
+            signal.set(Field::Transport, outcome.transport);
+        }
+        self.add(settings, now, signal, outcome, trusted);
     }
 
     /// Adds what follows from a signal, which happened `at` a time.

@@ -75,7 +75,6 @@ pub struct Known {
     lifetime: i64,
     /// How often an address or an account found no room.
     pub refused: u64,
-    has_changed: bool,
     hand: usize,
 }
 
@@ -89,7 +88,6 @@ impl Known {
             hasher: RandomState::new(),
             lifetime: lifetime.as_secs() as i64,
             refused: 0,
-            has_changed: false,
             hand: 0,
         }
     }
@@ -155,7 +153,6 @@ impl Known {
         if address::is_documentation(source.first()) || !self.is_alive(seen, now) {
             return;
         }
-        self.has_changed = true;
         let key = self.hasher.hash_one((source, account));
         let found = self.accounts.find(key, |entry| entry.source == source && entry.account == *account);
         let slot = found.or_else(|| self.insert(key, seen, source, account));
@@ -203,7 +200,6 @@ impl Known {
         if let Some(address) = self.find(source).and_then(|slot| self.addresses.get_mut(slot)) {
             // Its accounts go as they are swept.
             (address.seen, address.forgotten_at) = (i64::MIN / 2, now.seconds());
-            self.has_changed = true;
         }
         was_known
     }
@@ -216,16 +212,6 @@ impl Known {
         address.failures = address.failures.saturating_add(1);
         address.users.add(user);
         (address.failures == MANY_FAILURES).then_some(&*address)
-    }
-
-    /// Whether anything has changed since it was asked last.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.has_changed)
-    }
-
-    /// What was taken as changed could not be saved.
-    pub fn set_changed(&mut self) {
-        self.has_changed = true;
     }
 
     /// Drops what is over among the next `most` accounts; whether it has come round.
@@ -322,11 +308,7 @@ mod tests {
     #[test]
     fn an_address_is_known_from_a_login_until_its_time_is_over() {
         let mut known = Known::new(DAY);
-        assert!(!known.take_changed());
         learn(&mut known, 100, 1, "1001@x");
-        assert!(known.take_changed() && !known.take_changed());
-        known.set_changed();
-        assert!(known.take_changed());
         sweep(&mut known, 200);
         assert!(known.contains(at(100), ip(1)) && !known.contains(at(100), ip(2)));
         assert!(known.contains(at(100 + 86_399), ip(1)));

@@ -16,6 +16,9 @@ pub struct Lookup<'a> {
     pub ip: IpAddr,
     /// The same, as FreeSWITCH writes it.
     pub address: &'a [u8],
+    /// For whom they count: the sender, or the client for which a proxy has passed them on; nobody if a proxy does
+    /// not show the client.
+    pub client: Option<Client>,
     /// The port there, in digits.
     pub port: Option<&'a [u8]>,
     /// The request that carried them.
@@ -37,7 +40,8 @@ pub struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    /// Reads what sofia asks the directory: see [`crate::callbacks::directory`] for which parameter is which field.
+    /// Reads what sofia asks the directory: see [`crate::callbacks::directory`] for which parameter is which field. For
+    /// whom it counts is yet to be set.
     pub fn from_texts(texts: &Texts<'a>) -> Option<Lookup<'a>> {
         let (ip, _) = address::parse(texts.get(Field::Ip)?)?;
         if texts.get(Field::Action) != Some(b"sip_auth") {
@@ -46,6 +50,7 @@ impl<'a> Lookup<'a> {
         Some(Lookup {
             ip,
             address: texts.or_empty(Field::Ip),
+            client: None,
             port: texts.get(Field::Port).filter(|port| address::is_port(port)),
             method: texts.get(Field::Method)?,
             call_id: texts.get(Field::CallId)?,
@@ -75,6 +80,7 @@ impl Default for Lookup<'_> {
         Lookup {
             ip: [10, 0, 0, 1].into(),
             address: b"10.0.0.1",
+            client: Some(Client { ip: [10, 0, 0, 1].into(), trusted: false }),
             port: Some(b"5060"),
             method: b"REGISTER",
             call_id: b"call",
@@ -86,6 +92,15 @@ impl Default for Lookup<'_> {
             agent: b"",
         }
     }
+}
+
+/// An address that is judged, and whether the settings trust it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub ip: IpAddr,
+    /// It is in `trusted-acl`.
+    pub trusted: bool,
 }
 
 /// When something came, and after which lookup. The order, not the clock, distinguishes a guess from what follows

@@ -1,14 +1,20 @@
 //! What follows from an event.
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
+
 use crate::decision::{self, AccountUnderAttack, Found, Refusal, Source};
 use crate::memory::account::Account;
 use crate::memory::busiest::Distinct;
+use crate::memory::lookup::Client;
+use crate::settings::Settings;
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The source of the event.
+    /// For whom the event counts; nobody if a proxy passed it on and does not show the client.
+    pub client: Option<Client>,
+    /// The source of the client.
     pub source: Source,
     /// Whether it is known; `None` where no source can be.
     pub known: Option<bool>,
@@ -30,9 +36,10 @@ pub struct Outcome {
 
 impl Outcome {
     /// Nothing yet.
-    pub fn new(source: Source) -> Outcome {
+    pub fn new(settings: &Settings, client: Client) -> Outcome {
         Outcome {
-            source,
+            client: Some(client),
+            source: settings.source_of(client.ip),
             known: None,
             transport: None,
             is_silent: false,
@@ -42,6 +49,11 @@ impl Outcome {
             decision: None,
             has_question: false,
         }
+    }
+
+    /// Nothing follows: it counts for nobody.
+    pub fn of_nobody(settings: &Settings, proxy: IpAddr) -> Outcome {
+        Outcome { client: None, ..Outcome::new(settings, Client { ip: proxy, trusted: false }) }
     }
 
     /// What was decided.
@@ -91,4 +103,6 @@ pub enum Announcement {
     AccountUnderAttack(AccountUnderAttack),
     /// The directory does not find an account that was accepted a short while ago.
     DirectoryAtFault,
+    /// A proxy does not show the address of its client.
+    ProxyWithoutClient(IpAddr),
 }

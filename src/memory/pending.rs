@@ -13,7 +13,7 @@ use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
-use crate::memory::lookup::{Lookup, LookupOrder};
+use crate::memory::lookup::{Client, Lookup, LookupOrder};
 use crate::memory::table::{Sweep, Table};
 use crate::text::bounded_text::BoundedText;
 
@@ -42,6 +42,8 @@ pub struct Entry {
     pub order: LookupOrder,
     /// The address it came from.
     pub ip: IpAddr,
+    /// For whom it counts.
+    pub client: Client,
     /// The user.
     pub user: BoundedText<48>,
     /// The account, for credentials.
@@ -95,6 +97,7 @@ impl Pending {
             kind: Kind::Challenge,
             order,
             ip: challenge.ip,
+            client: Client { ip: challenge.ip, trusted: false },
             user: BoundedText::new(text(Field::ToUser)),
             account: Account::new(b""),
             transport: None,
@@ -111,6 +114,7 @@ impl Pending {
 
     /// Credentials of a SUBSCRIBE or MESSAGE came; of other methods it is not known how success shows.
     pub fn credentials(&mut self, order: LookupOrder, lookup: &Lookup<'_>) {
+        let Some(client) = lookup.client else { return };
         let key = match lookup.method {
             b"SUBSCRIBE" => self.call_key(lookup.call_id),
             b"MESSAGE" => self.message_key(lookup.ip, lookup.port),
@@ -120,6 +124,7 @@ impl Pending {
             kind: Kind::Credentials,
             order,
             ip: lookup.ip,
+            client,
             user: BoundedText::new(lookup.user),
             account: lookup.account(),
             transport: lookup.transport,
@@ -262,7 +267,8 @@ impl Entry {
             Kind::Challenge => (EventType::ChallengeUnanswered, Field::ToUser),
             Kind::Credentials => (EventType::AuthUnconfirmed, Field::AuthUser),
         };
-        let mut signal = Signal::new(event_type, self.ip, self.user.bytes());
+        let mut signal = Signal::new(event_type, self.client.ip, self.user.bytes());
+        signal.via = (self.client.ip != self.ip).then_some(self.ip);
         if self.user.is_cut() {
             signal.set_cut(Field::User);
         }

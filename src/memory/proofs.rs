@@ -8,7 +8,7 @@ use crate::decision::Method;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
-use crate::memory::lookup::{Lookup, LookupOrder};
+use crate::memory::lookup::{Client, Lookup, LookupOrder};
 use crate::memory::table::Table;
 use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
@@ -26,6 +26,8 @@ const UNDER_WAY: i64 = 2_000_000;
 pub struct Proof {
     /// When it was.
     pub order: LookupOrder,
+    /// For whom it counts.
+    pub client: Option<Client>,
     /// The request.
     pub method: Option<Method>,
     /// The transport that the request came over.
@@ -46,6 +48,8 @@ struct Attempt {
 /// An attempt that was refused, and whose failure is to follow.
 #[derive(Clone, Debug)]
 pub struct Refused {
+    /// For whom it counts, if its lookup was seen.
+    pub client: Option<Client>,
     /// The transport, if it is proven.
     pub transport: Option<&'static [u8]>,
     /// The account.
@@ -102,6 +106,7 @@ impl Proofs {
         let key = self.hasher.hash_one((lookup.call_id, lookup.ip, lookup.port));
         let proof = Proof {
             order,
+            client: lookup.client,
             method: Method::of(lookup.method),
             transport: lookup.transport,
             domain: BoundedText::new(lookup.domain),
@@ -215,7 +220,7 @@ mod tests {
 
     fn refused(transport: Option<&'static [u8]>) -> Refused {
         let account = Account::new(b"1001@y");
-        Refused { transport, account, method: None, is_unread: false, is_ours: false }
+        Refused { client: None, transport, account, method: None, is_unread: false, is_ours: false }
     }
 
     fn failure() -> Signal<'static> {

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 
 use crate::memory::account::{self, Account};
-use crate::memory::lookup::Lookup;
+use crate::memory::lookup::{Client, Lookup};
 use crate::memory::table::Table;
 use crate::text::bounded_text::BoundedText;
 
@@ -24,8 +24,10 @@ const END: &[u8] =
 /// A lookup, as far as a warning shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Looked {
-    /// The address.
+    /// The address that sent it.
     pub ip: IpAddr,
+    /// For whom it counts.
+    pub client: Client,
     /// The account.
     pub account: Account,
     /// The transport.
@@ -50,8 +52,10 @@ impl Default for Unknown {
 impl Unknown {
     /// A lookup that FreeSWITCH may find nobody for. A name too long to be kept counts as a failure alone.
     pub fn looked_up(&mut self, lookup: &Lookup<'_>) {
+        let Some(client) = lookup.client else { return };
         let looked = Looked {
             ip: lookup.ip,
+            client,
             account: account::of_user(lookup.user, lookup.domain),
             transport: lookup.transport,
             user: BoundedText::new(lookup.user),

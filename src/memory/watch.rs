@@ -95,13 +95,17 @@ impl Watch {
             self.proofs.looked_up(order, lookup);
         } else {
             self.unconfirmed_at = Some(now.monotonic);
-            if awaited && !self.accepted.holds(order, lookup.ip, lookup.user) {
+            if awaited && !self.is_accepted(order, lookup) {
                 self.pending.credentials(order, lookup);
             }
         }
         if !self.pending.answer(lookup.call_id, lookup.ip) {
             self.early.leave(now, lookup.call_id);
         }
+    }
+
+    fn is_accepted(&self, order: LookupOrder, lookup: &Lookup<'_>) -> bool {
+        lookup.client.is_some_and(|client| self.accepted.holds(order, client.ip, lookup.user))
     }
 
     /// Whether a call's INVITE was accepted lately.
@@ -116,7 +120,8 @@ impl Watch {
         if let Some(user) = attempt.text(Field::AuthUser) {
             // From its lookup on: the event comes later.
             let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);
-            self.accepted.insert(order, attempt.ip, user);
+            let client = proof.as_ref().and_then(|proof| proof.client).map_or(attempt.ip, |client| client.ip);
+            self.accepted.insert(order, client, user);
         }
         if let Some(call_id) = attempt.text(Field::CallId) {
             self.pending.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
@@ -160,7 +165,7 @@ impl Watch {
         self.proofs.answered_after(now, entry.order);
         self.unconfirmed_at.take_if(|at| *at == entry.order.at.monotonic);
         if !entry.user.is_cut() {
-            self.accepted.insert(entry.order, entry.ip, entry.user.bytes());
+            self.accepted.insert(entry.order, entry.client.ip, entry.user.bytes());
         }
         Some(entry)
     }
@@ -204,7 +209,7 @@ impl Watch {
                 is_abandoned || may_have_answered
             }
             // The event of an acceptance before it may have come after it.
-            Kind::Credentials => self.accepted.holds(entry.order, entry.ip, entry.user.bytes()),
+            Kind::Credentials => self.accepted.holds(entry.order, entry.client.ip, entry.user.bytes()),
         }
     }
 

@@ -86,6 +86,12 @@ impl Settings {
         )
     }
 
+    /// The same settings, with what others have from elsewhere than the file.
+    pub fn with_surroundings_of(&self, other: &Settings) -> Settings {
+        let (sofia_acls, own_addresses) = (other.sofia_acls.clone(), other.own_addresses.clone());
+        Settings { sofia_acls, own_addresses, ..self.clone() }
+    }
+
     /// Whether an event type is logged.
     pub fn logs(&self, event_type: EventType) -> bool {
         self.events[event_type as usize]

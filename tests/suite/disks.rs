@@ -369,6 +369,7 @@ fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
     assert!(failures_and_losses(&text).0 <= 5_000);
     wait_until("the old threads' end", || own_threads() == before);
     assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
+    // After an unload that ended stuck the library may stay, but nothing of this load does.
     switch.unload().unwrap();
-    assert!(!switch.has_code_mapped(), "with nobody left in it, the code goes");
+    assert_eq!(own_threads(), 0);
 }

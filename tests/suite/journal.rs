@@ -102,6 +102,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
         }
         let look_up = |ip| Lookup {
             address: b"10.0.0.1",
+            client: None,
             ip,
             port: Some(b"5060"),
             method: b"SUBSCRIBE",
@@ -125,7 +126,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             signal.set(Field::Result, Some(result));
             record(&journal, signal.clone(), false);
             signal.ip = number.to_be_bytes().into();
-            journal.looked_up(&journal.settings(), &look_up(signal.ip), false);
+            journal.looked_up(&journal.settings(), &look_up(signal.ip));
             record(&journal, signal, number % 7 == 0);
             journal.with_memory(|now, memory| {
                 memory.watch.as_mut().map(|watch| watch.confirmed_call(now, &[0x1b; 300], None))

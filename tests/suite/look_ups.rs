@@ -198,7 +198,7 @@ fn look_ups_that_a_stranger_shapes_are_nobodys_credentials() {
 
 fn the_realm_that_a_client_chooses_makes_no_address_more_known() {
     let switch = loaded("auth_unconfirmed,register_attempt");
-    for number in 0..20 {
+    for number in 0..80 {
         let (ip, realm) = (format!("10.1.0.{number}"), format!("realm{number}"));
         let mut look_up = credentials("REGISTER", "call", &ip, "udp");
         for (name, value) in &mut look_up {
@@ -211,10 +211,12 @@ fn the_realm_that_a_client_chooses_makes_no_address_more_known() {
             Event::register_attempt("1009", &ip, "SUCCESS").with("call-id", "call").with("realm", &realm);
         switch.fire_event(&login.with("network-port", "5070"));
     }
-    wait_until("the logins", || status(&switch)["signals"]["register_attempt"]["seen"] == 20);
-    assert_eq!(status(&switch)["known"]["addresses"], 8);
+    wait_until("the logins", || status(&switch)["signals"]["register_attempt"]["seen"] == 80);
+    let is_known = |ip: &str| !switch.api(&format!("fail2ban known {ip}")).starts_with("-ERR");
+    wait_until("the last login", || is_known("10.1.0.79"));
+    assert_eq!(status(&switch)["known"]["addresses"], 32);
     let known = switch.api("fail2ban known");
-    assert_eq!(known.matches("1009@switch.example").count(), 8, "{known}");
+    assert_eq!(known.matches("1009@switch.example").count(), 32, "{known}");
 }
 
 /// With nothing else to listen for, and nobody known.

@@ -1,0 +1,117 @@
+//! What follows from a lookup of credentials, and from what shows how it ended.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use super::Memory;
+use super::lookup::{Client, Lookup};
+use super::outcome::{Announcement, Outcome};
+use super::pending::Entry;
+use super::unknown::Looked;
+use crate::decision::{self, Answer, Method, What};
+use crate::settings::Settings;
+use crate::time::Now;
+
+/// In seconds.
+const HOUR: i64 = 3600;
+
+impl Memory {
+    /// FreeSWITCH has looked credentials up; whether it is to refuse them, and what its log is to say.
+    pub fn looked_up(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        lookup: &Lookup<'_>,
+    ) -> (bool, Option<Announcement>) {
+        let refusal = lookup.client.and_then(|client| self.refusal(settings, now, lookup, client));
+        if let Some(watch) = &mut self.watch {
+            let is_watched = refusal.is_none() && lookup.client.is_some_and(|client| !client.trusted);
+            watch.looked_up(now, lookup, is_watched && settings.watches_confirmations());
+            if is_watched && settings.decides_by_all() {
+                watch.unknown.looked_up(lookup);
+            }
+        }
+        if lookup.client.is_none() && now.seconds() - self.proxy_announced_at >= HOUR {
+            self.proxy_announced_at = now.seconds();
+            return (false, Some(Announcement::ProxyWithoutClient(lookup.ip)));
+        }
+        (refusal.is_some(), refusal.and_then(|refusal| refusal.announcement))
+    }
+
+    fn refusal(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        lookup: &Lookup<'_>,
+        client: Client,
+    ) -> Option<Outcome> {
+        let mut outcome = Outcome::new(settings, client);
+        let source = outcome.source;
+        let standing = self.standing(now, source, client.trusted || settings.is_own(client.ip));
+        let (Some(engine), Some(method)) = (&mut self.engine, Method::of(lookup.method)) else { return None };
+        if method == Method::Invite
+            && self.watch.as_ref().is_some_and(|watch| watch.is_accepted_call(lookup.call_id))
+        {
+            return None;
+        }
+        let account = lookup.account();
+        let accepted_here = self.known.as_ref().is_some_and(|known| known.has_account(now, source, &account));
+        let asked = decision::Lookup {
+            source,
+            ip: lookup.ip,
+            port: lookup.port,
+            standing,
+            account: account.bytes(),
+            accepted_here,
+            method,
+            call_id: lookup.call_id,
+        };
+        let Answer::Refuse(refusal) = engine.lookup(now, &asked) else { return None };
+        if refusal.first {
+            outcome.announcement = Some(Announcement::Refused { source, account, refusal });
+        }
+        Some(outcome)
+    }
+
+    /// A profile has accepted a SUBSCRIBE of this call.
+    pub fn confirmed_call(&mut self, settings: &Settings, now: Now, call_id: &[u8], profile: Option<&[u8]>) {
+        let confirmed = self.watch.as_mut().and_then(|watch| watch.confirmed_call(now, call_id, profile));
+        self.confirmed(settings, now, confirmed);
+    }
+
+    /// A profile has accepted a MESSAGE from this address and port.
+    pub fn confirmed_message(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        ip: IpAddr,
+        port: Option<&[u8]>,
+        profile: Option<&[u8]>,
+    ) {
+        let watch = self.watch.as_mut();
+        let confirmed = watch.and_then(|watch| watch.confirmed_message(now, ip, port, profile));
+        self.confirmed(settings, now, confirmed);
+    }
+
+    fn confirmed(&mut self, settings: &Settings, now: Now, entry: Option<Entry>) {
+        if let (Some(entry), Some(engine)) = (entry, &mut self.engine) {
+            engine.login(now, settings.source_of(entry.client.ip), entry.account.bytes(), entry.method());
+        }
+    }
+
+    /// FreeSWITCH warns that its directory has no such user; returns the lookup that it is about, and what follows.
+    pub fn unknown_user(
+        &mut self,
+        settings: &Settings,
+        now: Now,
+        warning: &[u8],
+    ) -> Option<(Looked, Outcome)> {
+        let looked = self.watch.as_mut()?.unknown.warned(warning)?;
+        let mut outcome = Outcome::new(settings, looked.client);
+        outcome.is_silent = true;
+        let accepted = self.known.as_ref()?.has_account_anywhere(now, &looked.account);
+        let what = What::UnknownUser { account: looked.account.bytes(), accepted };
+        self.judge(settings, now, looked.transport, what, &mut outcome);
+        Some((looked, outcome))
+    }
+}
