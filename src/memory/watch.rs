@@ -9,7 +9,7 @@ use crate::event::signal::Signal;
 use crate::memory::accepted::Accepted;
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
-use crate::memory::pending::{Entry, Kind, Pending};
+use crate::memory::pending::{Entry, Kind, Pending, message_key};
 use crate::memory::proofs::{Proof, Proofs, SLOW};
 use crate::memory::table::Sweep;
 use crate::memory::unknown::Unknown;
@@ -29,6 +29,7 @@ const SLOW_LASTS: i64 = 60_000_000;
 const EARLY_BY: i64 = 60_000_000;
 const MOST_EARLY: usize = 1024;
 const MOST_ABANDONED: usize = 1024;
+const MOST_MESSAGES: usize = 1024;
 const MOST_CALLS: usize = 8192;
 /// How many entries are looked at before others may have the lock.
 const SWEEP_STEP: usize = 64;
@@ -44,6 +45,8 @@ pub struct Watch {
     early: Marks,
     /// Calls that were abandoned after their challenge, which has a line of its own; by address and port.
     abandoned: Marks,
+    /// Accepted MESSAGEs whose lookup was not seen, by address, port and profile.
+    messages: Marks,
     /// When the last SUBSCRIBE or MESSAGE was looked up, in microseconds of the monotonic clock, unless it is confirmed.
     unconfirmed_at: Option<i64>,
     /// Calls whose INVITE was accepted.
@@ -62,6 +65,7 @@ impl Default for Watch {
             accepted: Accepted::default(),
             early: Marks::new(MOST_EARLY),
             abandoned: Marks::new(MOST_ABANDONED),
+            messages: Marks::new(MOST_MESSAGES),
             unconfirmed_at: None,
             calls: Marks::new(MOST_CALLS),
             unknown: Unknown::default(),
@@ -157,6 +161,10 @@ impl Watch {
         profile: Option<&[u8]>,
     ) -> Option<Entry> {
         let confirmed = self.pending.confirm_message(ip, port, profile);
+        if confirmed.is_none() {
+            let (port, profile) = (port.unwrap_or_default(), profile.unwrap_or_default());
+            self.messages.leave(now, message_key(ip, port, profile));
+        }
         self.confirmed(now, confirmed)
     }
 
@@ -187,7 +195,8 @@ impl Watch {
                 Kind::Credentials if was_slow => CONFIRM_WITHIN_IF_SLOW,
                 Kind::Credentials => CONFIRM_WITHIN,
             };
-            now.monotonic - entry.order.at.monotonic >= limit && fast_for >= limit.min(CONFIRM_WITHIN).max(GRACE)
+            now.monotonic - entry.order.at.monotonic >= limit
+                && fast_for >= limit.min(CONFIRM_WITHIN).max(GRACE)
         });
         match swept {
             Sweep::Taken(entry) if self.is_excused(now, &entry) => Sweep::More,
@@ -204,8 +213,9 @@ impl Watch {
                     .is_some_and(|port| self.abandoned.take((entry.ip, port), |at| at.monotonic >= since));
                 // Only REGISTER and INVITE show their answers by an event; lookups show the others', unless another
                 // module's binding hides them.
-                let may_have_answered =
-                    self.proofs.hidden > 0 && self.accepted.holds_address(self.order(now), entry.ip);
+                let may_have_answered = self.proofs.hidden > 0
+                    && (self.accepted.holds_address(self.order(now), entry.ip)
+                        || self.messages.take(entry.message_key(), |at| at.monotonic >= since));
                 is_abandoned || may_have_answered
             }
             // The event of an acceptance before it may have come after it.

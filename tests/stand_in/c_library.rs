@@ -29,7 +29,8 @@ pub fn hang(call: Option<(String, PathBuf)>) {
 
 fn pass(call: &str, path: &[u8]) {
     let hangs = HANGS.read();
-    let is_it = hangs.as_ref().is_some_and(|(name, file)| name == call && file.as_os_str().as_bytes() == path);
+    let is_it =
+        hangs.as_ref().is_some_and(|(name, file)| name == call && file.as_os_str().as_bytes() == path);
     drop(hangs);
     if is_it {
         DISK.pass();

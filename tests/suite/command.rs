@@ -120,7 +120,10 @@ fn a_changed_setting_is_put_in_force_and_a_bad_one_refused() {
     assert!(answer.starts_with("-ERR") && answer.contains("XML"), "{answer}");
     assert_eq!(status(&switch)["settings"]["format"], "dated");
     wait_until("the refusal", || {
-        switch.host_lines("ERR").iter().any(|line| line.contains("reload rejected, previous settings stay active: "))
+        switch
+            .host_lines("ERR")
+            .iter()
+            .any(|line| line.contains("reload rejected, previous settings stay active: "))
     });
 }
 fn reloadxml_changes_which_signals_are_heard() {

@@ -35,6 +35,8 @@ pub fn add_to(suite: &mut Suite) {
             a_disk_that_takes_no_file_is_a_warning_and_all_goes_on,
             who_is_registered_already_is_known_at_the_load,
             who_is_registered_is_known_when_the_setting_is_switched_on,
+            an_account_that_needs_no_password_makes_nobody_known,
+            what_release_1_1_knew_is_taken_over_but_for_accounts_without_a_password,
         ],
     );
 }
@@ -429,4 +431,47 @@ fn who_is_registered_is_known_when_the_setting_is_switched_on() {
     wait_until("the setting", || switch.api("fail2ban known").starts_with("-ERR"));
     fail(&switch, 1, PHONE);
     assert!(switch.wait_for_lines(1)[0].starts_with("A registration failed"));
+}
+
+fn an_account_that_needs_no_password_makes_nobody_known() {
+    let switch = Switch::start(&(knowing("register_failure") + "<param name=\"format\" value=\"dated\"/>"));
+    switch.set_without_password(&["default@switch.example"]);
+    switch.set_registrations(&registrations(&[("default", "10.0.0.9"), ("1001", "10.0.0.10")]));
+    switch.load().unwrap();
+    wait_until("the registration", || is_known(&switch, "10.0.0.10"));
+    for user in ["default", "DEFAULT", "default"] {
+        login(&switch, user, PHONE);
+    }
+    // The directory is asked about one after the other.
+    become_known(&switch, "1009", "10.0.0.8");
+    login(&switch, "default", PHONE);
+    assert_eq!(all_known(&switch).len(), 2, "{}", switch.api("fail2ban known"));
+    fail(&switch, 30, PHONE);
+    let lines = switch.wait_for_lines(30);
+    assert!(lines.iter().all(|line| line.contains(" ip=10.0.0.7 known=no ")), "{lines:?}");
+    // The directory is asked again once its files have been read again.
+    switch.set_without_password(&[]);
+    switch.api("reloadxml");
+    wait_until("the new directory", || {
+        login(&switch, "default", PHONE);
+        is_known(&switch, PHONE)
+    });
+}
+
+fn what_release_1_1_knew_is_taken_over_but_for_accounts_without_a_password() {
+    let switch = Switch::start(&knowing("register_failure"));
+    switch.set_without_password(&["default@switch.example"]);
+    fs::create_dir_all(switch.path("db")).unwrap();
+    let text = "mod_fail2ban known addresses 1\n10.0.0.9 99999999999 default@switch.example\n\
+                10.0.0.7 99999999999 1009@switch.example\nend 2\n";
+    fs::write(switch.path("db/fail2ban.known"), text).unwrap();
+    switch.load().unwrap();
+    wait_until("the addresses", || is_known(&switch, PHONE));
+    assert_eq!(all_known(&switch), [PHONE]);
+    // From then on the new file is the one.
+    switch.unload().unwrap();
+    fs::write(switch.path("db/fail2ban.known"), text.replace("10.0.0.7", "10.0.0.8")).unwrap();
+    switch.load().unwrap();
+    become_known(&switch, "1001", "10.0.0.1");
+    assert!(is_known(&switch, PHONE) && !is_known(&switch, "10.0.0.8"));
 }

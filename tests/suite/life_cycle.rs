@@ -33,6 +33,7 @@ pub fn add_to(suite: &mut Suite) {
             a_load_that_fails_at_any_step_leaves_nothing,
             a_load_goes_on_without_the_database,
             while_settings_are_read_lines_are_written_and_status_says_so,
+            the_console_gets_the_outcome_of_its_own_reload,
             every_request_in_every_state_does_what_the_table_of_states_says,
             an_unload_does_not_wait_for_settings_that_are_being_read,
             a_reload_on_a_thread_that_delivers_events_does_not_deadlock,
@@ -282,6 +283,27 @@ fn while_settings_are_read_lines_are_written_and_status_says_so() {
     wait_until("the new settings", || status(&switch)["settings"]["format"] == "dated");
     let text = switch.api("fail2ban status");
     assert!(!text.contains("reload"), "status says that a reload is under way:\n{text}");
+}
+
+fn the_console_gets_the_outcome_of_its_own_reload() {
+    let switch = Switch::loaded("");
+    let put = |format: &str| {
+        let text = configuration(&format!("<param name=\"format\" value=\"{format}\"/>"));
+        fs::write(switch.path("conf/autoload_configs/fail2ban.conf.xml"), text).unwrap();
+    };
+    for (wrong, right) in [("xml", "dated"), ("yaml", "json")] {
+        put(wrong);
+        assert!(switch.api("fail2ban reload").starts_with("-ERR"));
+        // Corrected, and while that is read another request comes in.
+        put(right);
+        switch.slow_settings();
+        let reload = switch.begin(&json!({ "api": "fail2ban reload" }));
+        wait_until("the settings to be read", || switch.waiting("settings") == 1);
+        switch.api("reloadxml");
+        switch.end_slow_settings();
+        let answer = reload.end().unwrap();
+        assert!(answer.as_str().is_some_and(|answer| answer.starts_with("+OK")), "{answer}");
+    }
 }
 
 /// Those that another test here does not have: the table is in `src/module.rs`.
