@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::bindings::Bindings;
 use crate::decision::Source;
 use crate::event::address;
-use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
 use crate::host::{addresses, boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
@@ -139,6 +138,10 @@ impl Keeper {
 
     /// FreeSWITCH has started: makes up for what had to wait.
     fn start(&self) {
+        // A reload may have taken long before it comes to this.
+        if !state::is_ready() {
+            return;
+        }
         if !self.had_started {
             self.add_completions();
             self.target.requests.reload_soon();
@@ -279,7 +282,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
             let acl_conf = configuration::read("acl.conf");
             warnings.extend(other_files::unknown_acls(&settings.trusted, acl_conf.as_deref()));
         }
-        if settings.logs(EventType::AclReject) {
+        if settings.reads_host_log() {
             settings.sofia_acls = SofiaAcls::parse(&configuration::read("sofia.conf").unwrap_or_default());
         }
     }

@@ -84,7 +84,7 @@ unsafe extern "C" fn mod_fail2ban_shutdown() -> sys::switch_status_t {
     boundary::guard("shutdown", sys::SWITCH_STATUS_NOUNLOAD, || match module::shutdown() {
         Ok(()) => sys::SWITCH_STATUS_SUCCESS,
         Err(why) => {
-            say(Level::Error, &format!("mod_fail2ban stays in memory until FreeSWITCH restarts: {why}"));
+            say(Level::Error, &format!("mod_fail2ban cannot be unloaded: {why}"));
             sys::SWITCH_STATUS_NOUNLOAD
         }
     })

@@ -232,6 +232,7 @@ impl Instance {
             return Ok(());
         }
         library::pin();
+        why.push("its code stays in memory until FreeSWITCH restarts".into());
         Err(why.join("; "))
     }
 

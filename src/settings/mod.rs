@@ -86,6 +86,11 @@ impl Settings {
         )
     }
 
+    /// Why one is refused whose buffer can't be made.
+    pub fn no_memory(&self, error: &io::Error) -> String {
+        format!("{FILE}: buffer-size=\"{}\": {error}; expected memory for twice that", self.buffer_size)
+    }
+
     /// The same settings, with what others have from elsewhere than the file.
     pub fn with_surroundings_of(&self, other: &Settings) -> Settings {
         let (sofia_acls, own_addresses) = (other.sofia_acls.clone(), other.own_addresses.clone());
@@ -94,7 +99,7 @@ impl Settings {
 
     /// Whether an event type is logged.
     pub fn logs(&self, event_type: EventType) -> bool {
-        self.events[event_type as usize]
+        self.events[event_type as usize] || (event_type == EventType::Attacker && self.decides())
     }
 
     /// The names of the event types that are logged.

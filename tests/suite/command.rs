@@ -87,11 +87,15 @@ fn status_shows_that_the_log_can_not_be_written() {
     assert!(status(&switch)["last_error"]["error"].as_str().unwrap().contains("No such file"));
 }
 fn status_names_the_ten_busiest_of_twenty_thousand_addresses() {
-    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    let switch = Switch::loaded(
+        "<param name=\"events\" value=\"register_failure\"/><param name=\"ipv6-prefix\" value=\"128\"/>",
+    );
     for _ in 0..50 {
         switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
     }
-    switch.storm(2, 20_000, &Event::register_failure("1009", "2001:db8::{n}"));
+    for network in ["2001:db8", "2001:db9"] {
+        switch.storm(2, 10_000, &Event::register_failure("1009", &format!("{network}::{{n}}")));
+    }
     let busiest = status(&switch)["busiest"].as_array().unwrap().clone();
     assert_eq!(busiest.len(), 10);
     assert_eq!(busiest[0]["ip"], "192.0.2.7");

@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
+use mod_fail2ban::decision::{Found, Source};
 use mod_fail2ban::event::event_type::EventType;
 use mod_fail2ban::event::field::{Field, Texts};
 use mod_fail2ban::event::host_line;
 use mod_fail2ban::event::signal::Signal;
-use mod_fail2ban::log::line::Format;
+use mod_fail2ban::log::line::{self, Format};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -75,7 +76,9 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 fn event_type() -> impl Strategy<Value = EventType> {
-    proptest::sample::select(EventType::ALL)
+    // An attacker has a line of its own kind.
+    let types = EventType::ALL.iter().copied().filter(|event_type| *event_type != EventType::Attacker);
+    proptest::sample::select(types.collect::<Vec<_>>())
 }
 
 /// An event's texts, each there or not.
@@ -151,6 +154,15 @@ fn real_fail2bans_find_the_true_address_and_time_of_the_lines_that_count_and_not
                 Format::Dated | Format::Json => expected(&signal, known),
             };
             expectations.push_str(&format!("{found}\n"));
+            if signal.event_type == EventType::Reported {
+                let found = Found::of_test(Source::of(signal.ip, 64, |_| false), signal.ip, 10);
+                let mut line = Vec::new();
+                line::write_attacker(&mut line, format, reader::AT, &signal, &found).unwrap();
+                lines.extend(line);
+                let source = found.source.to_string();
+                let expected = json!({ "ip": source, "time": 1_795_308_718.493952, "modes": ["attackers"] });
+                expectations.push_str(&format!("{expected}\n"));
+            }
         }
         let folder = tempfile::tempdir().expect("a folder");
         let [log, expected] = ["log", "expected"].map(|name| folder.path().join(name).display().to_string());

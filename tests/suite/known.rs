@@ -360,8 +360,10 @@ fn known_addresses_outlive_an_unload_and_a_restart() {
 }
 
 fn a_file_that_is_not_whole_is_a_warning_and_nobody_is_known() {
-    let whole = "mod_fail2ban known addresses 1\n10.0.0.7 99999999999 1009@switch.example\nend 1\n";
-    for (text, is_whole) in [(whole, true), (&whole[..60], false), ("", false), ("nonsense\n", false)] {
+    let whole = "{\"mod_fail2ban_state\":1}\n\
+                 {\"known\":{\"source\":\"10.0.0.7\",\"account\":\"1009@switch.example\",\"seen\":99999999999}}\n\
+                 {\"end\":1}\n";
+    for (text, is_whole) in [(whole, true), (&whole[..90], false), ("", false), ("nonsense\n", false)] {
         let switch = Switch::start(&knowing("register_failure"));
         put_state_file(&switch, text);
         switch.load().unwrap();

@@ -320,7 +320,7 @@ fn look_ups_that_somebody_else_answers_first_are_told_of_in_status() {
         json!({ "seen": 1, "attempts_seen": 1, "attempts_hidden": 1, "unconfirmed_waiting": 0, "untracked": 0 })
     );
     let text = switch.api("fail2ban status");
-    let row = text.lines().find(|line| line.starts_with("look-ups")).expect("a row");
+    let row = text.lines().find(|line| line.starts_with("lookups")).expect("a row");
     assert!(row.contains("HIDDEN for 1 of 2 ") && row.contains("load mod_fail2ban first"), "{row}");
 }
 

@@ -118,10 +118,12 @@ fn when_freeswitch_shuts_down_all_that_waits_is_written() {
 
 /// `fsctl pause` looks like a switch that has not started.
 fn a_pause_of_all_calls_changes_nothing() {
-    let switch = Switch::start(PARAMS);
+    let switch = starting();
+    switch.set_ready(true);
     switch.write_acl("<list name=\"lan\" default=\"deny\"/>");
     switch.write_other_config("sofia.conf.xml", SOFIA);
     switch.load().unwrap();
+    wait_until("the registration", || is_known(&switch, PHONE));
     switch.set_ready(false);
     let json = PARAMS.replace("\"dated\"", "\"json\"");
     switch.write_config(&configuration(&json));
