@@ -66,7 +66,10 @@ fn run(target: &Target, command: &Command<'_>) -> String {
         Command::Known { ip } => known(target, *ip),
         Command::Forget { ip } => {
             let was_known = journal.with_memory(|now, memory| {
-                memory.known.as_mut().is_some_and(|known| known.forget(now, source_of(target, *ip)))
+                let source = source_of(target, *ip);
+                let was_known = memory.known.as_mut().is_some_and(|known| known.forget(now, source));
+                memory.has_changed |= was_known;
+                was_known
             });
             if was_known {
                 format!("+OK {ip} is known no more, until its credentials are accepted again\n")

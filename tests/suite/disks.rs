@@ -381,7 +381,12 @@ fn a_log_that_hangs_as_it_is_closed_holds_up_no_handler() {
 fn a_slow_disk_is_not_called_stuck() {
     let (switch, mut reader) = on_a_pipe("");
     switch.storm(1, 60_000, &failure());
-    let (start, mut states, mut block) = (Instant::now(), Vec::new(), [0; 65_536]);
+    let (mut states, mut block) = (Vec::new(), [0; 65_536]);
+    wait_until("the first call to return", || {
+        let _ = reader.read(&mut block);
+        status(&switch)["state"] == "writing"
+    });
+    let start = Instant::now();
     while tally(&switch)[2] > 0 {
         // As much as a pipe holds, again and again: each call for the log returns soon, a batch takes seconds.
         let _ = reader.read(&mut block);
@@ -420,13 +425,13 @@ fn what_the_system_refuses_is_not_blamed_on_the_logfile() {
         errors[0].clone()
     };
     switch.is_up();
-    limit("1500000000");
+    limit("1500000000:");
     let error = refused();
     assert!(
         error.contains("fail2ban.conf: buffer-size=\"1073741824\": ") && error.contains("expected"),
         "{error}"
     );
-    limit("unlimited");
+    limit("unlimited:");
     switch.write_config(&configuration(""));
     switch.fail_call("pthread_create", 1);
     assert!(refused().contains("mod_fail2ban is not loaded: no thread can be started: "));
