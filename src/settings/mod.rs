@@ -86,6 +86,11 @@ impl Settings {
         )
     }
 
+    /// Why one is refused whose buffer can't be made.
+    pub fn no_memory(&self, error: &io::Error) -> String {
+        format!("{FILE}: buffer-size=\"{}\": {error}; expected memory for twice that", self.buffer_size)
+    }
+
     /// The same settings, with what others have from elsewhere than the file.
     pub fn with_surroundings_of(&self, other: &Settings) -> Settings {
         let (sofia_acls, own_addresses) = (other.sofia_acls.clone(), other.own_addresses.clone());

@@ -266,6 +266,7 @@ fn switch_with_everything_to_report() -> Switch {
     let params = params.map(|(name, value)| format!("<param name=\"{name}\" value=\"{value}\"/>"));
     let switch = Switch::loaded(&params.concat());
     switch.fire_event(&Event::register_attempt("1009", "10.0.0.7", "SUCCESS"));
+    wait_until("the login", || switch.api("fail2ban known 10.0.0.7").contains("1009"));
     switch.fire_event(&Event::register_failure("1009", "10.0.0.7"));
     wait_until("the failures in the status", || {
         let status: Value = serde_json::from_str(&switch.api("fail2ban status json")).unwrap();

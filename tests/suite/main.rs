@@ -39,6 +39,7 @@ mod rotation;
 mod shipping;
 mod signals;
 mod stand_in;
+mod starting;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     shipping::add_to(&mut suite);
     signals::add_to(&mut suite);
     stand_in::add_to(&mut suite);
+    starting::add_to(&mut suite);
     let outcome = suite.run();
     // Many tests share these, in statics, which are never dropped.
     crowdsec::end();

@@ -100,7 +100,7 @@ fn malloced(text: &CStr) -> *mut c_char {
 }
 
 /// The end of the host, where the core would assert or go on to crash.
-fn fault(of_the_module: &str) -> ! {
+pub fn fault(of_the_module: &str) -> ! {
     eprintln!("stand-in: fault of the module: {of_the_module}");
     std::process::abort()
 }
