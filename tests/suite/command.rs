@@ -194,7 +194,9 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
     assert_eq!(users.len() + dropped, calls, "a line is there twice");
 }
 fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
-    let switch = Switch::loaded("<param name=\"events\" value=\"acl_reject\"/>");
+    let switch = Switch::loaded(
+        "<param name=\"events\" value=\"acl_reject\"/><param name=\"attacker-after\" value=\"10\"/>",
+    );
     assert!(switch.api("fail2ban test").starts_with("+OK 10 lines for 192.0.2.1"));
     assert!(switch.api("fail2ban test 2001:db8::7 2").starts_with("+OK 2 lines"));
     let lines = switch.wait_for_lines(13);

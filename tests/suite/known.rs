@@ -66,7 +66,7 @@ fn fail(switch: &Switch, times: usize, ip: &str) {
 /// expects `false` waits for a later event first.
 fn is_known(switch: &Switch, ip: &str) -> bool {
     let answer = switch.api(&format!("fail2ban known {ip}"));
-    assert!(answer.contains(" ago ") || answer == format!("-ERR {ip} is not known\n"), "{answer}");
+    assert!(answer.contains(" ago ") || answer.ends_with(" is not known\n"), "{answer}");
     !answer.starts_with("-ERR")
 }
 
