@@ -22,8 +22,8 @@ use crate::memory::Memory;
 use crate::memory::announcements::Announcement;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::table::Sweep;
 use crate::settings::Settings;
+use crate::table::Sweep;
 use crate::time::Now;
 
 pub use crate::log::shared::Host;

@@ -9,7 +9,7 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
 use crate::memory::lookup::{Client, Lookup, LookupOrder};
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
 
