@@ -14,6 +14,7 @@ use crate::event::host_line::{self, RejectedBy};
 use crate::event::signal::{Signal, transport};
 use crate::host::channel::Channel;
 use crate::host::configuration;
+use crate::host::refusal::Answer;
 use crate::memory::lookup::Lookup;
 use crate::settings::Settings;
 use crate::target::{self, Target};
@@ -81,12 +82,12 @@ pub fn on_warning(warning: &Warning<'_>) {
     }
 }
 
-/// Takes what FreeSWITCH looks up in its directory about credentials.
-pub fn on_lookup(target: &Target, texts: &Texts<'_>) {
-    if let Some(lookup) = Lookup::from_texts(texts) {
-        let settings = target.journal.settings();
-        target.journal.looked_up(&settings, &lookup, is_trusted(&settings, lookup.ip));
-    }
+/// Takes what FreeSWITCH looks up in its directory about credentials; nobody is refused yet.
+pub fn on_lookup(target: &Target, texts: &Texts<'_>) -> Option<Answer> {
+    let lookup = Lookup::from_texts(texts)?;
+    let settings = target.journal.settings();
+    target.journal.looked_up(&settings, &lookup, is_trusted(&settings, lookup.ip));
+    None
 }
 
 /// Takes a report of the dialplan's: `fail2ban_report REASON`.
