@@ -34,6 +34,7 @@ mod live;
 mod look_ups;
 mod metrics;
 mod package;
+mod refusal;
 mod reports;
 mod rotation;
 mod shipping;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
     known::add_to(&mut suite);
     look_ups::add_to(&mut suite);
     metrics::add_to(&mut suite);
+    refusal::add_to(&mut suite);
     reports::add_to(&mut suite);
     rotation::add_to(&mut suite);
     shipping::add_to(&mut suite);
