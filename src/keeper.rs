@@ -269,7 +269,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
             let acl_conf = configuration::read("acl.conf");
             warnings.extend(other_files::unknown_acls(&settings.trusted, acl_conf.as_deref()));
         }
-        if settings.logs(EventType::AclReject) {
+        if settings.logs(EventType::AclReject) || settings.needs(EventType::CallToNowhere) {
             settings.sofia_acls = SofiaAcls::parse(&configuration::read("sofia.conf").unwrap_or_default());
         }
     }

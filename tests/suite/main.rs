@@ -31,6 +31,7 @@ mod life_cycle;
 mod live;
 mod look_ups;
 mod metrics;
+mod nowhere;
 mod package;
 mod reports;
 mod rotation;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     known::add_to(&mut suite);
     look_ups::add_to(&mut suite);
     metrics::add_to(&mut suite);
+    nowhere::add_to(&mut suite);
     reports::add_to(&mut suite);
     rotation::add_to(&mut suite);
     shipping::add_to(&mut suite);

@@ -28,7 +28,7 @@ pub fn add_to(suite: &mut Suite) {
     suite.add(&[], tests![every_figure_that_is_asked_for_is_there]);
 }
 
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 11] = [
     "register_attempt",
     "register_failure",
     "wrong_call_state",
@@ -39,6 +39,7 @@ const EVENTS: [&str; 10] = [
     "auth_unconfirmed",
     "success_after_failures",
     "reported",
+    "call_to_nowhere",
 ];
 
 fn everything() -> String {
