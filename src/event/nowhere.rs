@@ -52,16 +52,21 @@ pub fn is_call_to_nowhere(end: &Texts<'_>) -> bool {
     end.get(Field::Direction) == Some(b"inbound")
         && end.get(Field::Disposition) == Some(b"send_refuse")
         && CAUSES.contains(&cause)
-        && !is_redirected(end.or_empty(Field::Application), cause)
+        && !is_taken_by(end.or_empty(Field::Application), cause)
         && [Field::AnsweredAt, Field::RangAt, Field::EarlyMediaAt, Field::BridgedAt].into_iter().all(never)
         && !is_logged_in
         && end.get(Field::Excuse).is_none()
 }
 
-/// `redirect` answers 300 or 302, with any cause that the dialplan gives it. `respond` has a cause of its own for all
-/// that it can answer; 3xx it can't, and the call ends after it.
-fn is_redirected(application: &[u8], cause: &[u8]) -> bool {
-    application == b"redirect" || (application == b"respond" && cause == b"NORMAL_CLEARING")
+/// Whether the last application has taken the call all the same. `redirect` answers 300 or 302, with any cause that the
+/// dialplan gives it. `respond` has a cause of its own for all that it can answer; 3xx it can't, and the call ends after
+/// it. What is parked somebody hangs up.
+fn is_taken_by(application: &[u8], cause: &[u8]) -> bool {
+    match application {
+        b"redirect" | b"park" => true,
+        b"respond" => cause == b"NORMAL_CLEARING",
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +148,7 @@ mod tests {
             ("variable_transfer_history", "1795604746:x:bl_xfer:1000/default/XML"),
             ("variable_sip_acl_authed_by", "trunks"),
             ("variable_current_application", "redirect"),
+            ("variable_current_application", "park"),
             ("variable_current_application", "respond"),
         ] {
             assert!(!with(&[change]), "{change:?}");
