@@ -183,6 +183,8 @@ impl Watch {
     pub fn next_overdue(&mut self, now: Now, challenge_timeout: i64) -> Sweep<Entry> {
         let fast_for = now.monotonic - self.proofs.slow_at(now);
         let was_slow = fast_for < SLOW_LASTS;
+        // After a verdict FreeSWITCH may ask the directory more, which nothing shows.
+        let grace = if was_slow { GRACE.max(2 * self.proofs.slow_for) } else { GRACE };
         // Wrong credentials, or the directory takes long over them, and challenges wait behind them. That must not last:
         // anybody can send wrong ones.
         let unconfirmed_for = self.unconfirmed_at.map_or(0, |at| now.monotonic - at);
@@ -196,7 +198,7 @@ impl Watch {
                 Kind::Credentials => CONFIRM_WITHIN,
             };
             now.monotonic - entry.order.at.monotonic >= limit
-                && fast_for >= limit.min(CONFIRM_WITHIN).max(GRACE)
+                && fast_for >= limit.min(CONFIRM_WITHIN).max(grace)
         });
         match swept {
             Sweep::Taken(entry) if self.is_excused(now, &entry) => Sweep::More,
