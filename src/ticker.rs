@@ -8,7 +8,7 @@ use crate::decision::AccountUnderAttack;
 use crate::host::say::{Level, say};
 use crate::host::{boundary, state};
 use crate::log::line;
-use crate::memory::outcome::Announcement;
+use crate::memory::announcements::Announcement;
 use crate::target::Target;
 
 const INTERVAL: Duration = Duration::from_secs(1);

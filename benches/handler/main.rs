@@ -58,6 +58,18 @@ fn one_event(criterion: &mut Criterion, site: &Site) {
             contender.unload();
         }
     }
+    for (name, params) in [
+        ("module, classic, no decision", "<param name=\"attacker-after\" value=\"0\"/>"),
+        (
+            "module, dated, no decision",
+            "<param name=\"format\" value=\"dated\"/><param name=\"attacker-after\" value=\"0\"/>",
+        ),
+    ] {
+        let contender = site.load("module", params);
+        let mut event = recorded(ATTEMPT, &[]);
+        group.bench_function(name, |bencher| bencher.iter(|| contender.handle(&mut event)));
+        contender.unload();
+    }
     let contender = site.load("module", "");
     let mut other = recorded("sofia::gateway_state", &[]);
     group.bench_function("delivery of another subclass", |bencher| bencher.iter(|| other.deliver()));

@@ -64,7 +64,7 @@ fn step(engine: &mut Engine, at: &mut i64, op: u8, who: u8, account: u8, more: u
             return;
         }
         11 => {
-            engine.forgive_account(now, &String::from_utf8_lossy(name));
+            engine.forgive_account(now, &Typed::new(&String::from_utf8_lossy(name)));
             return;
         }
         _ => {

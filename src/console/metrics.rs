@@ -84,6 +84,31 @@ pub fn text(status: &Status) -> String {
         "Addresses whose credentials were accepted lately.",
         known as u64,
     );
+    let decision = &status.decision;
+    out.gauge("fail2ban_attackers", "", "Sources that are attackers.", status.attackers.len() as u64);
+    out.gauge(
+        "fail2ban_suspects",
+        "",
+        "Sources with points that are no attackers.",
+        decision.suspects as u64,
+    );
+    out.gauge(
+        "fail2ban_accounts_under_attack",
+        "",
+        "Accounts at which many strangers have failed within an hour.",
+        status.under_attack.len() as u64,
+    );
+    out.counter(
+        "fail2ban_attackers_found",
+        "Attackers found, and levels that attackers rose to.",
+        decision.found,
+    );
+    out.counter(
+        "fail2ban_attackers_evicted",
+        "Attackers that were forgotten early for want of room.",
+        decision.evicted,
+    );
+    out.counter("fail2ban_refused", "Lookups of credentials that were refused.", decision.refused);
     let lookups = now.lookups.unwrap_or_default();
     out.gauge(
         "fail2ban_challenges_waiting",
@@ -91,8 +116,11 @@ pub fn text(status: &Status) -> String {
         "Calls whose challenge is not answered yet.",
         lookups.challenges as u64,
     );
-    out.family("fail2ban_challenges_untracked", "counter", "", "Challenges not watched for want of room.");
-    out.line(&format!("fail2ban_challenges_untracked_total {}", lookups.challenges_untracked));
+    out.counter(
+        "fail2ban_challenges_untracked",
+        "Challenges not watched for want of room.",
+        lookups.challenges_untracked,
+    );
     out.line("# EOF");
     out.0
 }
@@ -116,6 +144,11 @@ impl Metrics {
     fn gauge(&mut self, name: &str, unit: &str, help: &str, value: u64) {
         self.family(name, "gauge", unit, help);
         self.line(&format!("{name} {value}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", "", help);
+        self.line(&format!("{name}_total {value}"));
     }
 
     fn per_type(&mut self, name: &str, kind: &str, help: &str, counts: &PerType<u64>) {

@@ -42,12 +42,22 @@ impl Account {
     }
 }
 
-/// Whether an operator who typed this (`user` or `user@domain`) means this account.
-pub fn is_meant(typed: &str, name: &Name) -> bool {
-    let typed = Name::new(typed.to_ascii_lowercase().as_bytes());
-    let (typed, name) = (typed.bytes(), name.bytes());
-    typed == name
-        || (!typed.contains(&b'@') && name.strip_prefix(typed).is_some_and(|rest| rest.starts_with(b"@")))
+/// An account as an operator types it: `user` or `user@domain`, in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Typed(Name);
+
+impl Typed {
+    /// From what was typed.
+    pub fn new(text: &str) -> Typed {
+        Typed(Name::new(text.to_ascii_lowercase().as_bytes()))
+    }
+
+    /// Whether it means this account; without a domain it means those of all domains.
+    pub fn means(&self, name: &Name) -> bool {
+        let (typed, name) = (self.0.bytes(), name.bytes());
+        let Some(rest) = name.strip_prefix(typed) else { return false };
+        rest.is_empty() || (rest[0] == b'@' && !typed.contains(&b'@'))
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +86,7 @@ mod tests {
             ("100", "1001@a", false),
             ("1001", "1001", true),
         ] {
-            assert_eq!(is_meant(typed, &Name::new(name.as_bytes())), meant, "{typed} {name}");
+            assert_eq!(Typed::new(typed).means(&Name::new(name.as_bytes())), meant, "{typed} {name}");
         }
     }
 }

@@ -8,7 +8,7 @@ const NEXT_LEVEL: i64 = 3;
 const MINUTE: i64 = 60_000_000;
 const LONGEST_PERIOD: i64 = 60 * MINUTE;
 /// For how long an attacker is one after its last level, in microseconds.
-const DAY: i64 = 24 * 60 * MINUTE;
+pub const DAY: i64 = 24 * 60 * MINUTE;
 /// A lookup that was let through after a period has its verdict within this time, or never.
 const VERDICT: i64 = 10_000_000;
 

@@ -38,7 +38,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use account::Name;
+pub use account::{Name, Typed};
 pub use cause::{Cause, Counts};
 pub use engine::{Engine, Found, Outcome, Settings};
 pub use event::{Event, Method, Standing, What};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, is_meant};
-use super::attack::{Attack, Attacker, period};
+use super::account::{Account, Typed};
+use super::attack::{Attack, Attacker, DAY, period};
 use super::cause::{CAUSES, Cause};
 use super::engine::{Engine, is_proven};
 use super::guessed::AccountUnderAttack;
@@ -94,6 +94,11 @@ impl AttackReport {
     pub fn remaining(&self) -> i64 {
         (period(self.level) / SECOND - self.level_ago).max(0)
     }
+
+    /// For how many seconds more it is an attacker, if it does nothing more.
+    pub fn ends_in(&self) -> i64 {
+        (DAY / SECOND - self.level_ago).max(0)
+    }
 }
 
 /// An account: where it fails, and where it is refused.
@@ -141,15 +146,9 @@ impl Engine {
         self.sources.evicted_attackers
     }
 
-    /// The attackers, the highest level first, then the latest.
-    pub fn attackers(&mut self, now: Now) -> Vec<SourceReport> {
-        let places = self.sources.attacker_places();
-        let mut attackers: Vec<SourceReport> =
-            places.filter_map(|place| self.report_of(now, place)).collect();
-        attackers.sort_by_key(|there| {
-            there.attack.as_ref().map(|attack| (-i64::from(attack.level), attack.level_ago))
-        });
-        attackers
+    /// Some of the attackers, in no order, and where the next part begins. Begin with 0.
+    pub fn attackers_page(&mut self, now: Now, from: usize) -> (Vec<SourceReport>, Option<usize>) {
+        self.reports(now, self.sources.attacker_places(), from)
     }
 
     /// What a source has done.
@@ -158,8 +157,8 @@ impl Engine {
         self.report_of(now, place)
     }
 
-    /// Where an account fails. `typed` is `user` or `user@domain`, in any case.
-    pub fn why_account(&mut self, now: Now, typed: &str) -> AccountReport {
+    /// Where an account fails.
+    pub fn why_account(&mut self, now: Now, typed: &Typed) -> AccountReport {
         let at = now.monotonic;
         let mut sources = Vec::new();
         for place in self.sources.places() {
@@ -168,7 +167,7 @@ impl Engine {
             if attack.map_or(record.is_over(at), |attack| attack.is_over(at)) {
                 continue;
             }
-            let tried = record.tried().filter(|tried| is_meant(typed, &tried.account.name));
+            let tried = record.tried().filter(|tried| typed.means(&tried.account.name));
             sources.extend(tried.map(|tried| AccountAtSource {
                 source: record.source,
                 account: text(&tried.account),
@@ -180,7 +179,7 @@ impl Engine {
                 refused: attack.map_or(0, |attack| attack.refused),
             }));
         }
-        let neighbours = self.neighbours.iter(at).filter(|there| is_meant(typed, &there.account.name));
+        let neighbours = self.neighbours.iter(at).filter(|there| typed.means(&there.account.name));
         sources.extend(neighbours.map(|there| AccountAtSource {
             source: there.source,
             account: text(&there.account),
@@ -195,7 +194,7 @@ impl Engine {
         let more = sources.len().saturating_sub(MOST_SOURCES);
         sources.truncate(MOST_SOURCES);
         let under_attack =
-            self.guessed.under_attack(at).filter(|there| is_meant(typed, &there.account)).collect();
+            self.guessed.under_attack(at).filter(|there| typed.means(&there.account)).collect();
         AccountReport { sources, more, under_attack }
     }
 
@@ -231,21 +230,21 @@ impl Engine {
         self.neighbours.forget_all(|there, _| there == source) > 0 || place.is_some()
     }
 
-    /// No source has points for an account, or is an attacker for the sake of it. `typed` as above; gives the
-    /// sources that are no attackers any more, and whether there was anything to forgive.
-    pub fn forgive_account(&mut self, now: Now, typed: &str) -> (Vec<Source>, bool) {
+    /// No source has points for an account, or is an attacker for the sake of it; gives the sources that are no
+    /// attackers any more, and whether there was anything to forgive.
+    pub fn forgive_account(&mut self, now: Now, typed: &Typed) -> (Vec<Source>, bool) {
         let at = now.monotonic;
         let mut free = Vec::new();
-        let mut any = self.neighbours.forget_all(|_, name| is_meant(typed, name)) > 0;
-        self.guessed.forget_all(|name| is_meant(typed, name));
+        let mut any = self.neighbours.forget_all(|_, name| typed.means(name)) > 0;
+        self.guessed.forget_all(|name| typed.means(name));
         for place in self.sources.places() {
             let Some(record) = self.sources.record_mut(place) else { continue };
-            if !record.tried().any(|tried| is_meant(typed, &tried.account.name)) {
+            if !record.tried().any(|tried| typed.means(&tried.account.name)) {
                 continue;
             }
             any = true;
             record.forgive(at);
-            record.clear(|account| is_meant(typed, &account.name));
+            record.clear(|account| typed.means(&account.name));
             let (source, points) = (record.source, record.points());
             if let Place::Attacker(slot) = place
                 && points < self.settings.attacker_after
@@ -260,7 +259,16 @@ impl Engine {
     /// Some of the sources to be saved, and where the next part begins: so that no event has to wait while all are
     /// copied. Begin with 0.
     pub fn page(&mut self, now: Now, from: usize) -> (Vec<SourceReport>, Option<usize>) {
-        let mut places = self.sources.places().skip(from);
+        self.reports(now, self.sources.places(), from)
+    }
+
+    fn reports(
+        &mut self,
+        now: Now,
+        places: impl Iterator<Item = Place>,
+        from: usize,
+    ) -> (Vec<SourceReport>, Option<usize>) {
+        let mut places = places.skip(from);
         let page: Vec<Place> = places.by_ref().take(PAGE).collect();
         let next = places.next().map(|_| from + page.len());
         (page.into_iter().filter_map(|place| self.report_of(now, place)).collect(), next)

@@ -90,7 +90,12 @@ fn canonical(ip: IpAddr) -> IpAddr {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_network() { write!(f, "{}/{}", self.first, self.prefix) } else { self.first.fmt(f) }
+        match f.width() {
+            _ if !self.is_network() => self.first.fmt(f),
+            // In a table, where it may allocate.
+            Some(_) => f.pad(&format!("{}/{}", self.first, self.prefix)),
+            None => write!(f, "{}/{}", self.first, self.prefix),
+        }
     }
 }
 
@@ -184,6 +189,12 @@ mod tests {
         assert!(!network.contains("1.2.3.4".parse().unwrap()));
         let address: Source = "1.2.3.4".parse().unwrap();
         assert!(address.contains("::ffff:1.2.3.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_source_fills_its_column() {
+        let network: Source = "2001:db8:1:2::/64".parse().unwrap();
+        assert_eq!(format!("{network:<20}|"), "2001:db8:1:2::/64   |");
     }
 
     #[test]

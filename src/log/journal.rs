@@ -19,11 +19,11 @@ use crate::log::shared::{Shared, State, WriterStatus};
 use crate::log::snapshot::Snapshot;
 use crate::log::writer::Writer;
 use crate::memory::Memory;
+use crate::memory::announcements::Announcement;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::outcome::Announcement;
-use crate::memory::table::Sweep;
 use crate::settings::Settings;
+use crate::table::Sweep;
 use crate::time::Now;
 
 pub use crate::log::shared::Host;
@@ -112,8 +112,8 @@ impl Journal {
     }
 
     /// Records failures for an address, and the attacker at the tenth, to try the chain up to the firewall; whatever
-    /// the settings log.
-    pub fn record_test(&self, settings: &Settings, ip: IpAddr, count: u32) {
+    /// the settings log. Whether there is an attacker line.
+    pub fn record_test(&self, settings: &Settings, ip: IpAddr, count: u32) -> bool {
         let signal = Signal::new(EventType::RegisterFailure, ip, b"fail2ban-test");
         for number in 1..=count {
             let now = (self.shared.host.now)();
@@ -126,6 +126,7 @@ impl Journal {
             }
             self.shared.wake(state);
         }
+        settings.decides() && count >= TEST_FAILURES
     }
 
     /// Counts an event without an address.
@@ -138,10 +139,7 @@ impl Journal {
     /// FreeSWITCH has looked up credentials; whether it is to refuse them.
     pub fn looked_up(&self, settings: &Settings, lookup: &Lookup<'_>) -> bool {
         let now = (self.shared.host.now)();
-        let mut state = self.shared.state();
-        let (refuses, announcement) = state.memory.looked_up(settings, now, lookup);
-        announcement.into_iter().for_each(|words| state.lines.announce(words));
-        refuses
+        self.shared.state().memory.looked_up(settings, now, lookup)
     }
 
     /// What is remembered, for what has no line of its own.
@@ -163,6 +161,15 @@ impl Journal {
     /// The same of sources with points, attackers among them.
     pub fn sources(&self) -> Vec<SourceReport> {
         self.all(|now, memory, from| Some(memory.engine.as_mut()?.page(now, from)))
+    }
+
+    /// The attackers; one that is known by now is none.
+    pub fn attackers(&self) -> Vec<SourceReport> {
+        self.all(|now, memory, from| {
+            let (mut page, next) = memory.engine.as_mut()?.attackers_page(now, from);
+            page.retain(|there| memory.is_known(now, there.source) != Some(true));
+            Some((page, next))
+        })
     }
 
     fn all_known<V>(&self, page: impl Fn(&Known, Now, usize) -> (Vec<V>, Option<usize>)) -> Vec<V> {
@@ -204,7 +211,7 @@ impl Journal {
 
     /// What FreeSWITCH's log is to say.
     pub fn take_announcements(&self) -> Vec<Announcement> {
-        self.shared.state().lines.take_announcements()
+        self.shared.state().memory.announcements.take()
     }
 
     /// Lines that were dropped and not reported yet.

@@ -9,16 +9,12 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::log::buffer::Buffer;
 use crate::log::line::{self, Notice};
-use crate::memory::account;
 use crate::memory::busiest::Busiest;
 use crate::memory::lookup::Client;
-use crate::memory::outcome::{Announcement, Outcome};
+use crate::memory::outcome::Outcome;
 use crate::settings::Settings;
 use crate::text::bounded_text::BoundedText;
 use crate::time::{LocalTime, Now, Stamper};
-
-/// Most announcements that wait; more within a second would only repeat the first.
-const MOST_ANNOUNCEMENTS: usize = 32;
 
 /// Lines and counts.
 pub struct Lines {
@@ -38,7 +34,6 @@ pub struct Lines {
     pub sources: Busiest<Source>,
     /// The accounts with most failures, and from how many sources.
     pub accounts: Busiest<BoundedText<48>>,
-    announcements: Vec<Announcement>,
 }
 
 impl Lines {
@@ -53,7 +48,6 @@ impl Lines {
             last_seen: [None; EventType::COUNT],
             sources: Busiest::default(),
             accounts: Busiest::default(),
-            announcements: Vec::with_capacity(MOST_ANNOUNCEMENTS),
         })
     }
 
@@ -93,17 +87,6 @@ impl Lines {
         }
         if let Some(found) = outcome.attacker {
             self.attacker(settings, at, signal, &found);
-            let account = account::of_user(signal.auth_user(), b"");
-            self.announce(Announcement::Attacker(found, account));
-        }
-        outcome.decision.into_iter().for_each(|decision| self.announce(decision));
-        outcome.announcement.into_iter().filter(|_| !trusted).for_each(|words| self.announce(words));
-    }
-
-    /// FreeSWITCH's log is to say something.
-    pub fn announce(&mut self, announcement: Announcement) {
-        if self.announcements.len() < MOST_ANNOUNCEMENTS {
-            self.announcements.push(announcement);
         }
     }
 
@@ -161,11 +144,6 @@ impl Lines {
         }
         self.buffer.unreported_drops = [0; EventType::COUNT];
         Some(losses)
-    }
-
-    /// All that FreeSWITCH's log is to say. The room stays, so that no handler allocates.
-    pub fn take_announcements(&mut self) -> Vec<Announcement> {
-        self.announcements.drain(..).collect()
     }
 }
 

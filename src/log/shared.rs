@@ -77,11 +77,11 @@ pub struct WriterStatus {
 pub enum Waits {
     /// It does not wait for lines.
     #[default]
-    ForNone,
+    Nothing,
     /// It has just written, and lets lines gather until the buffer fills.
-    ForMany,
+    Many,
     /// The first line wakes it.
-    ForOne,
+    One,
 }
 
 impl Shared {
@@ -120,7 +120,7 @@ impl Shared {
     ) -> MutexGuard<'a, State> {
         state.writer.waits = waits;
         let (mut state, _) = self.wake.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-        state.writer.waits = Waits::ForNone;
+        state.writer.waits = Waits::Nothing;
         state
     }
 
@@ -128,12 +128,12 @@ impl Shared {
     /// everything else together.
     pub fn wake(&self, mut state: MutexGuard<'_, State>) {
         let wakes = match state.writer.waits {
-            Waits::ForNone => false,
-            Waits::ForMany => state.lines.buffer.should_flush(),
-            Waits::ForOne => !state.lines.buffer.is_empty(),
+            Waits::Nothing => false,
+            Waits::Many => state.lines.buffer.should_flush(),
+            Waits::One => !state.lines.buffer.is_empty(),
         };
         if wakes {
-            state.writer.waits = Waits::ForNone;
+            state.writer.waits = Waits::Nothing;
             drop(state);
             self.wake.notify_one();
         }

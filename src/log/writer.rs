@@ -104,7 +104,7 @@ impl Writer {
             if state.requests.stop_by.is_some() {
                 break;
             }
-            drop(shared.wait(state, Waits::ForNone, PANIC_INTERVAL));
+            drop(shared.wait(state, Waits::Nothing, PANIC_INTERVAL));
         }
         // The file is closed before the end is announced.
         drop(self);
@@ -162,9 +162,9 @@ impl Writer {
             // Lines came soon after the last: until a pause, none of them is worth a wake-up of its own.
             self.is_gathering = now < next_write && (has_lines || self.is_gathering);
             state = if self.is_gathering {
-                shared.wait(state, Waits::ForMany, next_write.min(next_look) - now)
+                shared.wait(state, Waits::Many, next_write.min(next_look) - now)
             } else {
-                shared.wait(state, Waits::ForOne, next_look - now)
+                shared.wait(state, Waits::One, next_look - now)
             };
         }
     }
@@ -252,7 +252,7 @@ impl Writer {
         }
         let retry = now + RETRY_INTERVAL;
         let wait = stop_by.map_or(retry, |by| by.min(retry)) - now;
-        let mut state = shared.wait(state, Waits::ForNone, wait);
+        let mut state = shared.wait(state, Waits::Nothing, wait);
         let request = FileRequest::take(&mut state.requests);
         drop(state);
         if let Some(request) = request {

@@ -18,14 +18,15 @@ pub fn of_gateway(name: &[u8]) -> Account {
 }
 
 fn lower_case(texts: &[&[u8]]) -> Account {
-    let mut room = [0; 512];
+    // One byte more than is kept, so that a longer name is marked as cut.
+    let mut room = [0; 100];
     let mut len = 0;
     for text in texts {
         let part = &text[..text.len().min(room.len() - len)];
         room[len..len + part.len()].copy_from_slice(part);
         len += part.len();
     }
-    room.make_ascii_lowercase();
+    room[..len].make_ascii_lowercase();
     Account::new(&room[..len])
 }
 

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 
 use super::Memory;
+use super::announcements::Announcement;
 use super::lookup::{Client, Lookup};
-use super::outcome::{Announcement, Outcome};
+use super::outcome::Outcome;
 use super::pending::Entry;
 use super::unknown::Looked;
 use crate::decision::{self, Answer, Method, What};
@@ -16,16 +17,11 @@ use crate::time::Now;
 const HOUR: i64 = 3600;
 
 impl Memory {
-    /// FreeSWITCH has looked credentials up; whether it is to refuse them, and what its log is to say.
-    pub fn looked_up(
-        &mut self,
-        settings: &Settings,
-        now: Now,
-        lookup: &Lookup<'_>,
-    ) -> (bool, Option<Announcement>) {
-        let refusal = lookup.client.and_then(|client| self.refusal(settings, now, lookup, client));
+    /// FreeSWITCH has looked credentials up; whether it is to refuse them.
+    pub fn looked_up(&mut self, settings: &Settings, now: Now, lookup: &Lookup<'_>) -> bool {
+        let refuses = lookup.client.is_some_and(|client| self.refuses(settings, now, lookup, client));
         if let Some(watch) = &mut self.watch {
-            let is_watched = refusal.is_none() && lookup.client.is_some_and(|client| !client.trusted);
+            let is_watched = !refuses && lookup.client.is_some_and(|client| !client.trusted);
             watch.looked_up(now, lookup, is_watched && settings.watches_confirmations());
             if is_watched && settings.decides_by_all() {
                 watch.unknown.looked_up(lookup);
@@ -33,26 +29,21 @@ impl Memory {
         }
         if lookup.client.is_none() && now.seconds() - self.proxy_announced_at >= HOUR {
             self.proxy_announced_at = now.seconds();
-            return (false, Some(Announcement::ProxyWithoutClient(lookup.ip)));
+            self.announcements.push(Announcement::ProxyWithoutClient(lookup.ip));
         }
-        (refusal.is_some(), refusal.and_then(|refusal| refusal.announcement))
+        refuses
     }
 
-    fn refusal(
-        &mut self,
-        settings: &Settings,
-        now: Now,
-        lookup: &Lookup<'_>,
-        client: Client,
-    ) -> Option<Outcome> {
-        let mut outcome = Outcome::new(settings, client);
-        let source = outcome.source;
+    fn refuses(&mut self, settings: &Settings, now: Now, lookup: &Lookup<'_>, client: Client) -> bool {
+        let source = settings.source_of(client.ip);
         let standing = self.standing(now, source, client.trusted || settings.is_own(client.ip));
-        let (Some(engine), Some(method)) = (&mut self.engine, Method::of(lookup.method)) else { return None };
+        let (Some(engine), Some(method)) = (&mut self.engine, Method::of(lookup.method)) else {
+            return false;
+        };
         if method == Method::Invite
             && self.watch.as_ref().is_some_and(|watch| watch.is_accepted_call(lookup.call_id))
         {
-            return None;
+            return false;
         }
         let account = lookup.account();
         let accepted_here = self.known.as_ref().is_some_and(|known| known.has_account(now, source, &account));
@@ -66,11 +57,11 @@ impl Memory {
             method,
             call_id: lookup.call_id,
         };
-        let Answer::Refuse(refusal) = engine.lookup(now, &asked) else { return None };
+        let Answer::Refuse(refusal) = engine.lookup(now, &asked) else { return false };
         if refusal.first {
-            outcome.announcement = Some(Announcement::Refused { source, account, refusal });
+            self.announcements.push(Announcement::Refused { source, account, refusal });
         }
-        Some(outcome)
+        true
     }
 
     /// A profile has accepted a SUBSCRIBE of this call.

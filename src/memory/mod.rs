@@ -6,6 +6,7 @@
 
 pub mod accepted;
 pub mod account;
+pub mod announcements;
 pub mod busiest;
 pub mod failing;
 pub mod known;
@@ -18,7 +19,6 @@ pub mod passwords;
 pub mod pending;
 pub mod proofs;
 pub mod state_file;
-pub mod table;
 pub mod unknown;
 pub mod watch;
 
@@ -29,6 +29,7 @@ use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
 
 use account::Account;
+use announcements::Announcements;
 use failing::Failing;
 use known::Known;
 use passwords::{Passwords, Question};
@@ -50,6 +51,8 @@ pub struct Memory {
     failing: Option<Failing>,
     /// When it was last announced that a proxy shows no client, in seconds of the monotonic clock.
     proxy_announced_at: i64,
+    /// What FreeSWITCH's log is to say.
+    pub announcements: Announcements,
     /// Something of what is saved has changed.
     pub has_changed: bool,
 }
@@ -65,6 +68,7 @@ impl Memory {
             engine: settings.decides().then(|| Engine::new(engine_settings(settings))),
             failing: settings.logs(EventType::SuccessAfterFailures).then(Failing::default),
             proxy_announced_at: i64::MIN / 2,
+            announcements: Announcements::default(),
             has_changed: false,
         }
     }
@@ -78,6 +82,7 @@ impl Memory {
         carry_over(&mut self.engine, &mut new.engine);
         carry_over(&mut self.failing, &mut new.failing);
         new.has_changed = true;
+        std::mem::swap(&mut self.announcements, &mut new.announcements);
         if let Some(known) = &mut new.known {
             known.set_lifetime(settings.known_for);
         }

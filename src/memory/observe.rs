@@ -2,18 +2,19 @@
 #![forbid(unsafe_code)]
 
 use super::Memory;
-use super::account;
+use super::account::{self, Account};
+use super::announcements::Announcement;
 use super::failing::FAILURES_BEFORE_SUCCESS;
 use super::lookup::Client;
-use super::outcome::{Announcement, Outcome};
+use super::outcome::Outcome;
 use super::pending::{Entry, Kind};
 use super::proofs::Refused;
-use super::table::Sweep;
 use crate::decision::{self, Method, Request, What};
 use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::{Signal, Verdict};
 use crate::settings::Settings;
+use crate::table::Sweep;
 use crate::time::Now;
 
 impl Memory {
@@ -61,7 +62,7 @@ impl Memory {
                 } else {
                     let user = signal.text_or_empty(Field::User);
                     let account = account::of_user(user, b"");
-                    self.failed(now, user, &mut outcome);
+                    self.failed(now, user, &outcome);
                     let what = What::Failure { account: account.bytes(), method: None };
                     self.judge(settings, now, outcome.transport, what, &mut outcome);
                 }
@@ -146,7 +147,7 @@ impl Memory {
             outcome.is_silent = true;
             return outcome;
         }
-        self.failed(now, user, &mut outcome);
+        self.failed(now, user, &outcome);
         if refused.as_ref().is_some_and(|refused| refused.is_unread) {
             return outcome;
         }
@@ -179,11 +180,13 @@ impl Memory {
             && failing.is_success_suspicious(now, source)
         {
             outcome.is_success_after_failures = true;
-            outcome.announcement = Some(Announcement::SuccessAfterFailures {
-                source,
-                account,
-                failures: FAILURES_BEFORE_SUCCESS,
-            });
+            if outcome.client.is_some_and(|client| !client.trusted) {
+                self.announcements.push(Announcement::SuccessAfterFailures {
+                    source,
+                    account,
+                    failures: FAILURES_BEFORE_SUCCESS,
+                });
+            }
         }
         if let Some(engine) = &mut self.engine {
             engine.login(now, source, account.bytes(), method);
@@ -213,7 +216,7 @@ impl Memory {
         match entry.kind {
             Kind::Challenge => self.judge(settings, now, None, What::Unanswered, &mut outcome),
             Kind::Credentials => {
-                self.failed(now, entry.user.bytes(), &mut outcome);
+                self.failed(now, entry.user.bytes(), &outcome);
                 let what = What::Failure { account: entry.account.bytes(), method: entry.method() };
                 self.judge(settings, now, entry.transport, what, &mut outcome);
             }
@@ -242,18 +245,21 @@ impl Memory {
         }
         let standing = self.standing(now, outcome.source, trusted || settings.is_own(report.ip));
         if let Some(engine) = &mut self.engine {
-            outcome.decided(engine.report(now, outcome.source, report.ip, standing));
+            outcome.attacker = engine.report(now, outcome.source, report.ip, standing).attacker;
             self.has_changed = true;
+            self.announce_attacker(&outcome, b"");
         }
         outcome
     }
 
     /// A failure, for the warnings about known sources and about logins after failures.
-    fn failed(&mut self, now: Now, user: &[u8], outcome: &mut Outcome) {
+    fn failed(&mut self, now: Now, user: &[u8], outcome: &Outcome) {
         let source = outcome.source;
         if let Some(known) = self.known.as_mut().filter(|known| known.contains(now, source)) {
-            if let Some(address) = known.count_failure(now, source, user) {
-                outcome.announcement = Some(Announcement::KnownSourceFails {
+            if let Some(address) = known.count_failure(now, source, user)
+                && outcome.client.is_some_and(|client| !client.trusted)
+            {
+                self.announcements.push(Announcement::KnownSourceFails {
                     source,
                     account: address.account,
                     failures: address.failures,
@@ -279,8 +285,22 @@ impl Memory {
         if let Some(engine) = &mut self.engine {
             let proven = transport.is_some_and(|transport| transport != b"udp");
             let event = decision::Event { source: outcome.source, ip, standing, proven, what };
-            outcome.decided(engine.add(now, &event));
+            let decided = engine.add(now, &event);
+            outcome.attacker = decided.attacker;
             self.has_changed = true;
+            if let Some(account) = decided.account_under_attack {
+                self.announcements.push(Announcement::AccountUnderAttack(account));
+            }
+            if decided.directory_at_fault {
+                self.announcements.push(Announcement::DirectoryAtFault);
+            }
+            self.announce_attacker(outcome, what.account());
+        }
+    }
+
+    fn announce_attacker(&mut self, outcome: &Outcome, account: &[u8]) {
+        if let Some(found) = outcome.attacker {
+            self.announcements.push(Announcement::Attacker(found, Account::new(account)));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
 use crate::memory::lookup::{Client, Lookup, LookupOrder};
-use crate::memory::table::{Sweep, Table};
+use crate::table::{Sweep, Table};
 use crate::text::bounded_text::BoundedText;
 
 /// Most challenges that wait at a time. An entry takes about 450 bytes.

@@ -9,7 +9,7 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
 use crate::memory::lookup::{Client, Lookup, LookupOrder};
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
 
@@ -125,7 +125,12 @@ impl Proofs {
     /// An attempt came; returns what its lookup proves, if that was seen.
     pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
         let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
-        let found = self.attempts.find(self.hasher.hash_one(key), |_| true);
+        // Nothing is looked up for in vain where lookups are not seen.
+        let found = if self.attempts.is_empty() {
+            None
+        } else {
+            self.attempts.find(self.hasher.hash_one(key), |_| true)
+        };
         let proof = found.and_then(|slot| {
             let there = self.attempts.get_mut(slot)?;
             (there.lookups, there.is_awaited) = (there.lookups - 1, false);
@@ -285,7 +290,9 @@ mod tests {
         let mut proofs = Proofs::default();
         proofs.bound(at(-10));
         (0..50).for_each(|_| look_up(&mut proofs, 0, "flood"));
-        (0..50).for_each(|_| drop(proofs.attempted(at(1), &attempt("flood"))));
+        (0..50).for_each(|_| {
+            proofs.attempted(at(1), &attempt("flood"));
+        });
         assert_eq!((proofs.seen, proofs.hidden), (50, 0));
     }
 
@@ -315,7 +322,7 @@ mod tests {
         look_up(&mut proofs, 10, "a");
         assert!(proofs.slow_at(at(10)) < 0);
         assert_eq!(proofs.slow_at(at(12)), 12_000_000);
-        drop(proofs.attempted(at(17), &attempt("a")));
+        let _ = proofs.attempted(at(17), &attempt("a"));
         assert_eq!(proofs.slow_at(at(30)), 17_000_000);
         look_up(&mut proofs, 40, "never");
         assert_eq!(proofs.slow_at(at(200)), 17_000_000, "its event will not come any more");

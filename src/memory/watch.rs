@@ -11,8 +11,8 @@ use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
 use crate::memory::pending::{Entry, Kind, Pending, message_key};
 use crate::memory::proofs::{Proof, Proofs, SLOW};
-use crate::memory::table::Sweep;
 use crate::memory::unknown::Unknown;
+use crate::table::Sweep;
 use crate::time::Now;
 
 /// Success shows within milliseconds (seen in FreeSWITCH 1.10.12 and 1.11.2) of FreeSWITCH having looked credentials

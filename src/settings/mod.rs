@@ -1,6 +1,7 @@
 //! The settings.
 #![forbid(unsafe_code)]
 
+pub mod format;
 pub mod other_files;
 pub mod parse;
 pub mod trusted;
@@ -15,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::decision::Source;
 use crate::event::event_type::{self, EventType, PerType};
-use crate::log::line::Format;
+use format::Format;
 use other_files::SofiaAcls;
 use trusted::Trusted;
 use xml::FILE;

@@ -59,6 +59,15 @@ fn status_tells_what_is_in_force_and_what_was_written() {
     let last_seen = of["last_seen"].as_str().expect("a time");
     assert!(switch.log_text().contains(last_seen), "{last_seen} is the time of no line");
     assert_eq!(status["signals"]["challenge"]["last_seen"], Value::Null);
+    for (name, value) in [
+        ("attacker-after", json!(0)),
+        ("refuse-attackers", json!(false)),
+        ("ipv6-prefix", json!(64)),
+        ("proxy", json!([])),
+        ("client-address-header", json!("X-AUTH-IP")),
+    ] {
+        assert_eq!(status["settings"][name], value, "{name}");
+    }
     assert_eq!(status["busiest"][0], json!({ "ip": "192.0.2.7", "count": 3, "error": 0 }));
 
     let text = switch.api("fail2ban status");
@@ -147,13 +156,16 @@ fn reloadxml_changes_which_signals_are_heard() {
     assert_eq!(starts, ["A registration failed", "A registration was attempted"]);
 }
 fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
-    let switch = Switch::loaded("<param name=\"events\" value=\"register_failure\"/>");
+    let switch = Switch::loaded(
+        "<param name=\"events\" value=\"register_failure\"/><param name=\"attacker-after\" value=\"0\"/>",
+    );
     switch.begin_storm(3, &Event::register_failure("u{n}", "192.0.2.7"));
     for turn in 0..100 {
         let format = ["classic", "dated", "json"][turn % 3];
         let log = ["log/fail2ban.log", "log/other.log"][turn % 2];
         switch.write_config(&configuration(&format!(
-            "<param name=\"events\" value=\"register_failure\"/><param name=\"format\" value=\"{format}\"/>\
+            "<param name=\"events\" value=\"register_failure\"/><param name=\"attacker-after\" value=\"0\"/>\
+             <param name=\"format\" value=\"{format}\"/>\
              <param name=\"logfile\" value=\"{}\"/><param name=\"buffer-size\" value=\"{}m\"/>",
             switch.path(log).display(),
             4 + turn % 5
@@ -182,27 +194,36 @@ fn a_hundred_changes_of_settings_under_attack_lose_and_double_nothing() {
     assert_eq!(users.len() + dropped, calls, "a line is there twice");
 }
 fn a_test_writes_lines_that_a_jail_bans_and_for_nobodys_address_only() {
-    let switch = Switch::loaded("<param name=\"events\" value=\"acl_reject\"/>");
+    let switch = Switch::loaded(
+        "<param name=\"events\" value=\"acl_reject\"/><param name=\"attacker-after\" value=\"10\"/>",
+    );
     assert!(switch.api("fail2ban test").starts_with("+OK 10 lines for 192.0.2.1"));
     assert!(switch.api("fail2ban test 2001:db8::7 2").starts_with("+OK 2 lines"));
-    let lines = switch.wait_for_lines(12);
+    let lines = switch.wait_for_lines(13);
     assert!(
         lines[..10]
             .iter()
             .all(|line| line.starts_with("A registration failed user[fail2ban-test] ip[192.0.2.1] at["))
     );
-    assert!(lines[10..].iter().all(|line| line.contains(" ip[2001:db8::7] ")));
+    assert!(
+        lines[10].starts_with("An attacker was found user[fail2ban-test] ip[192.0.2.1] at["),
+        "{lines:?}"
+    );
+    assert!(lines[11..].iter().all(|line| line.contains(" ip[2001:db8::7] ")));
     for refused in ["test 10.0.0.1", "test 192.0.2.1 0", "test 192.0.2.1 x", "tets", "status now"] {
         let answer = switch.api(&format!("fail2ban {refused}"));
         assert!(answer.starts_with("-ERR") && answer.contains("expected"), "{answer}");
     }
-    assert_eq!(switch.log_text().lines().count(), 13);
+    assert_eq!(switch.log_text().lines().count(), 14);
 }
 fn help_and_completion_name_every_command() {
     let switch = Switch::loaded("");
     for answer in [switch.api("fail2ban help"), switch.api("fail2ban")] {
         for command in [
             "status [json]",
+            "attackers",
+            "why IP|USER[@DOMAIN]",
+            "forgive IP|USER[@DOMAIN]",
             "known [IP]",
             "forget IP",
             "report IP REASON",
@@ -216,7 +237,7 @@ fn help_and_completion_name_every_command() {
         }
     }
     // FreeSWITCH writes its table of them some time later.
-    wait_until("the completions", || switch.completions().len() == 10);
+    wait_until("the completions", || switch.completions().len() == 13);
     switch.unload().unwrap();
     wait_until("the completions to go", || switch.completions().is_empty());
 }

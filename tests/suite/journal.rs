@@ -16,9 +16,9 @@ use mod_fail2ban::event::signal::Signal;
 use mod_fail2ban::host::say::Level;
 use mod_fail2ban::log::buffer::Counters;
 use mod_fail2ban::log::journal::{Host, Journal};
-use mod_fail2ban::log::line::Format;
 use mod_fail2ban::memory::lookup::Lookup;
 use mod_fail2ban::settings::Settings;
+use mod_fail2ban::settings::format::Format;
 use mod_fail2ban::time::{LocalTime, Now};
 
 /// The tests of this file.

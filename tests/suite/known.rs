@@ -66,7 +66,7 @@ fn fail(switch: &Switch, times: usize, ip: &str) {
 /// expects `false` waits for a later event first.
 fn is_known(switch: &Switch, ip: &str) -> bool {
     let answer = switch.api(&format!("fail2ban known {ip}"));
-    assert!(answer.contains(" ago ") || answer == format!("-ERR {ip} is not known\n"), "{answer}");
+    assert!(answer.contains(" ago ") || answer.ends_with(" is not known\n"), "{answer}");
     !answer.starts_with("-ERR")
 }
 
@@ -231,7 +231,7 @@ fn an_operator_sees_who_is_known_and_makes_them_forgotten() {
 
     assert!(switch.api("fail2ban forget 10.0.0.7").starts_with("+OK 10.0.0.7 "));
     assert_eq!(switch.api("fail2ban forget 10.0.0.7"), "-ERR 10.0.0.7 is not known\n");
-    assert!(switch.api("fail2ban forget 2001:0db9:0::7").starts_with("+OK 2001:db9::7 "));
+    assert!(switch.api("fail2ban forget 2001:0db9:0::7").starts_with("+OK 2001:db9::/64 "));
     assert!(all_known(&switch).is_empty());
     for wrong in ["forget", "forget me", "forget 10.0.0.7 now", "known me", "known 10.0.0.7 now"] {
         let answer = switch.api(&format!("fail2ban {wrong}"));

@@ -15,11 +15,13 @@ mod support {
 }
 
 mod abi;
+mod answers;
 mod ban;
 mod check_filter;
 mod command;
 mod configuration;
 mod crowdsec;
+mod decision;
 mod disks;
 mod documents;
 mod drop_in;
@@ -56,8 +58,10 @@ fn main() -> ExitCode {
     life_cycle::add_to(&mut suite);
     disks::add_to(&mut suite);
     abi::add_to(&mut suite);
+    answers::add_to(&mut suite);
     command::add_to(&mut suite);
     configuration::add_to(&mut suite);
+    decision::add_to(&mut suite);
     documents::add_to(&mut suite);
     drop_in::add_to(&mut suite);
     journal::add_to(&mut suite);

@@ -23,12 +23,13 @@ pub fn add_to(suite: &mut Suite) {
             all_is_there_from_the_start_and_counters_at_0,
             no_label_holds_what_an_attacker_has_written,
             the_figures_are_those_of_status,
+            attackers_suspects_and_accounts_under_attack_are_counted,
         ],
     );
     suite.add(&[], tests![every_figure_that_is_asked_for_is_there]);
 }
 
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 11] = [
     "register_attempt",
     "register_failure",
     "wrong_call_state",
@@ -39,6 +40,7 @@ const EVENTS: [&str; 10] = [
     "auth_unconfirmed",
     "success_after_failures",
     "reported",
+    "attacker",
 ];
 
 fn everything() -> String {
@@ -129,6 +131,16 @@ fn all_is_there_from_the_start_and_counters_at_0(parser: PathBuf) {
         assert_eq!(value(&samples, "fail2ban_writer_state", state), expected, "{state}");
     }
     assert_eq!(value(&samples, "fail2ban_buffer_size_bytes", ""), f64::from(8 << 20));
+    for name in [
+        "fail2ban_attackers",
+        "fail2ban_suspects",
+        "fail2ban_accounts_under_attack",
+        "fail2ban_attackers_found_total",
+        "fail2ban_attackers_evicted_total",
+        "fail2ban_refused_total",
+    ] {
+        assert_eq!(value(&samples, name, ""), 0.0, "{name}");
+    }
 }
 
 fn no_label_holds_what_an_attacker_has_written(parser: PathBuf) {
@@ -177,6 +189,26 @@ fn the_figures_are_those_of_status(parser: PathBuf) {
     ] {
         assert_eq!(value(&samples, name, "register_failure"), f64::from(expected), "{name}");
         assert_eq!(status()["signals"]["register_failure"][member], expected, "{member}");
+    }
+}
+
+fn attackers_suspects_and_accounts_under_attack_are_counted(parser: PathBuf) {
+    let switch = Switch::loaded(&everything());
+    for number in 1..=12 {
+        switch.fire_event(&Event::register_failure("1009", &format!("198.51.100.{number}")));
+    }
+    for _ in 0..10 {
+        switch.fire_event(&Event::register_failure("1010", "198.51.100.1"));
+    }
+    wait_until("the attacker", || switch.api("fail2ban attackers").contains("\n1 attacker\n"));
+    let samples = parsed(&parser, &metrics(&switch));
+    for (name, expected) in [
+        ("fail2ban_attackers", 1.0),
+        ("fail2ban_attackers_found_total", 1.0),
+        ("fail2ban_suspects", 11.0),
+        ("fail2ban_accounts_under_attack", 1.0),
+    ] {
+        assert_eq!(value(&samples, name, ""), expected, "{name}");
     }
 }
 
