@@ -20,6 +20,9 @@ use crate::time::Now;
 pub const CONFIRM_WITHIN: i64 = 10_000_000;
 /// The same where the directory was slow [lately](SLOW_LASTS): SIP gives no request longer, in microseconds.
 const CONFIRM_WITHIN_IF_SLOW: i64 = 32_000_000;
+/// The success of a SUBSCRIBE may show more than half a second after it (seen in FreeSWITCH 1.10.12): only from this
+/// time on, in microseconds, is it a sign of a slow directory.
+const LATE: i64 = 2_000_000;
 /// After a directory was seen to be slow, nothing is judged for at least this long, in microseconds: answers may wait
 /// behind the one that took long.
 const GRACE: i64 = 5_000_000;
@@ -174,7 +177,9 @@ impl Watch {
 
     fn confirmed(&mut self, now: Now, entry: Option<Entry>) -> Option<Entry> {
         let entry = entry?;
-        self.proofs.answered_after(now, entry.order);
+        if now.monotonic - entry.order.at.monotonic > LATE {
+            self.proofs.answered_after(now, entry.order);
+        }
         self.unconfirmed_at.take_if(|at| *at == entry.order.at.monotonic);
         if !entry.user.is_cut() {
             self.accepted.insert(entry.order, entry.client.ip, entry.user.bytes());
