@@ -194,7 +194,7 @@ fn the_figures_are_those_of_status(parser: PathBuf) {
 }
 
 fn attackers_suspects_and_accounts_under_attack_are_counted(parser: PathBuf) {
-    let switch = Switch::loaded(&everything());
+    let switch = Switch::loaded(&(everything() + "<param name=\"attacker-after\" value=\"10\"/>"));
     for number in 1..=12 {
         switch.fire_event(&Event::register_failure("1009", &format!("198.51.100.{number}")));
     }

@@ -70,6 +70,8 @@ pub struct Agent {
     local: SocketAddr,
     domain: String,
     nonces_used: u32,
+    /// How long it waits for a final reply.
+    pub patience: Duration,
 }
 
 /// A final reply, and what a later request needs of it.
@@ -132,7 +134,7 @@ impl Agent {
                 (Socket::Tcp(stream, Vec::new()), local)
             }
         });
-        Agent { socket, local, domain: domain.to_owned(), nonces_used: 0 }
+        Agent { socket, local, domain: domain.to_owned(), nonces_used: 0, patience: PATIENCE }
     }
 
     /// Sends a request, and once more with credentials if those are asked for: the statuses of the replies.
@@ -232,7 +234,7 @@ impl Agent {
     fn ask(&mut self, request: &Request<'_>, call_id: &str, tag: &str, credentials: &str) -> Option<Reply> {
         let branch = unique();
         let text = self.request(request, call_id, tag, &branch, credentials);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         while Instant::now() < until {
             self.write(&text);
             let again = match self.socket {

@@ -16,6 +16,7 @@ mod hostile;
 mod loading;
 mod look_ups;
 mod nowhere;
+mod preload;
 mod reload;
 mod rotation;
 mod signals;
@@ -31,6 +32,7 @@ pub fn add_to(suite: &mut Suite) {
     loading::add_to(suite);
     look_ups::add_to(suite);
     nowhere::add_to(suite);
+    preload::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);
     signals::add_to(suite);
