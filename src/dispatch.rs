@@ -15,6 +15,7 @@ use crate::event::host_line::{self, RejectedBy};
 use crate::event::signal::{Signal, transport};
 use crate::host::channel::Channel;
 use crate::host::configuration;
+use crate::host::refusal::{Answer, refusing_user};
 use crate::memory::lookup::{Client, Lookup};
 use crate::memory::unknown::Unknown;
 use crate::settings::Settings;
@@ -87,9 +88,9 @@ pub fn on_warning(warning: &Warning<'_>) {
     }
 }
 
-/// Takes what FreeSWITCH looks up in its directory about credentials.
-pub fn on_lookup(target: &Target, params: &Params<'_>) {
-    let Some(mut lookup) = Lookup::from_texts(&params.texts) else { return };
+/// Takes what FreeSWITCH looks up in its directory about credentials; the answer has FreeSWITCH refuse them.
+pub fn on_lookup(target: &Target, params: &Params<'_>) -> Option<Answer> {
+    let mut lookup = Lookup::from_texts(&params.texts)?;
     let settings = target.journal.settings();
     let ip = if settings.is_proxy(lookup.ip) {
         let client = params.only(&settings.client_address_header).and_then(client_address);
@@ -97,9 +98,11 @@ pub fn on_lookup(target: &Target, params: &Params<'_>) {
     } else {
         Some(lookup.ip)
     };
-    // Only now, and never of a proxy.
+    // Of what a proxy passes on, the client is asked.
     lookup.client = ip.map(|ip| Client { ip, trusted: is_trusted(&settings, ip) });
-    target.journal.looked_up(&settings, &lookup);
+    // Whatever fails, the search continues.
+    let refuses = target.journal.looked_up(&settings, &lookup);
+    if refuses { refusing_user(lookup.domain, lookup.address) } else { None }
 }
 
 /// The address that a proxy reports: one, and nothing else.

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::bindings::Bindings;
 use crate::decision::Source;
 use crate::event::address;
-use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
 use crate::host::{addresses, boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
@@ -139,6 +138,10 @@ impl Keeper {
 
     /// FreeSWITCH has started: makes up for what had to wait.
     fn start(&self) {
+        // A reload may have taken long before it comes to this.
+        if !state::is_ready() {
+            return;
+        }
         if !self.had_started {
             self.add_completions();
             self.target.requests.reload_soon();
@@ -184,12 +187,16 @@ impl Keeper {
         if reads_files {
             configuration::reload()?;
         }
-        let (settings, warnings) = read_settings()?;
+        let (mut settings, warnings) = read_settings()?;
         if self.target.requests.is_stopping() {
             return Err("it is being unloaded".into());
         }
         self.warn(warnings);
         let journal = &self.target.journal;
+        if !state::is_ready() {
+            // Not read again: FreeSWITCH starts, or all calls are paused.
+            settings.sofia_acls = journal.settings().sofia_acls.clone();
+        }
         // The directory may have changed with the files.
         journal.with_memory(|_, memory| memory.passwords.iter_mut().for_each(|passwords| passwords.forget()));
         let before = Arc::clone(&journal.settings());
@@ -275,7 +282,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
             let acl_conf = configuration::read("acl.conf");
             warnings.extend(other_files::unknown_acls(&settings.trusted, acl_conf.as_deref()));
         }
-        if settings.logs(EventType::AclReject) {
+        if settings.reads_host_log() {
             settings.sofia_acls = SofiaAcls::parse(&configuration::read("sofia.conf").unwrap_or_default());
         }
     }

@@ -30,6 +30,7 @@ mod module;
 mod requests;
 pub mod settings;
 pub mod sys;
+mod table;
 mod target;
 pub mod text;
 mod ticker;

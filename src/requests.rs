@@ -2,6 +2,7 @@
 //! FreeSWITCH had started.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 const RELOAD_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// What is known is saved this often, if any of it has changed.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Most outcomes that are kept for those who asked: they may wake up after the next reload has ended.
+const OUTCOMES: usize = 16;
 
 /// What is asked of the keeper, and what came of it.
 #[derive(Default)]
@@ -31,7 +35,8 @@ struct State {
     in_progress: Option<(u64, Instant)>,
     /// The next one has FreeSWITCH read its files first.
     reads_files: bool,
-    result: Option<Result<bool, String>>,
+    /// What came of the last ones, each with the number of the last request that it was for.
+    outcomes: VecDeque<(u64, Result<bool, String>)>,
     has_started: bool,
     has_question: bool,
     next_save: Option<Instant>,
@@ -85,14 +90,16 @@ impl Requests {
         state.reads_files = true;
         let ticket = state.asked;
         self.wake.notify_all();
-        while state.ended < ticket {
+        loop {
+            if let Some((_, outcome)) = state.outcomes.iter().find(|(asked, _)| *asked >= ticket) {
+                return Some(outcome.clone());
+            }
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() || self.is_stopping() {
                 return None;
             }
             state = self.finished.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.result.clone()
     }
 
     /// For how long a reload has been in progress.
@@ -105,8 +112,11 @@ impl Requests {
         let mut state = self.state();
         if let Some((asked, _)) = state.in_progress.take() {
             state.ended = asked;
+            if state.outcomes.len() == OUTCOMES {
+                state.outcomes.pop_front();
+            }
+            state.outcomes.push_back((asked, result));
         }
-        state.result = Some(result);
         drop(state);
         self.finished.notify_all();
     }
@@ -195,10 +205,14 @@ mod tests {
         wait_until(|| requests.state().asked == 1);
         assert_eq!(requests.next_work(), FILES);
         requests.finish_reload(Err("bad".into()));
+        // The next may have ended before who asked for this one wakes up.
+        requests.reload_soon();
+        assert_eq!(requests.next_work(), Work::Reload { reads_files: false });
+        requests.finish_reload(Ok(false));
         assert_eq!(bad.join().unwrap(), Some(Err("bad".into())));
         // The file was mended. Another request comes in while that reload is in progress.
         let good = ask(&requests);
-        wait_until(|| requests.state().asked == 2);
+        wait_until(|| requests.state().asked == 3);
         assert_eq!(requests.next_work(), FILES);
         requests.reload_soon();
         requests.finish_reload(Ok(true));

@@ -96,8 +96,9 @@ fn run(target: &Target, command: &Command<'_>) -> String {
         Command::Forget(typed) => {
             let source = meant(target, *typed);
             let was_known = journal.with_memory(|now, memory| {
-                memory.has_changed = true;
-                memory.known.as_mut().is_some_and(|known| known.forget(now, source))
+                let was_known = memory.known.as_mut().is_some_and(|known| known.forget(now, source));
+                memory.has_changed |= was_known;
+                was_known
             });
             if was_known {
                 format!("+OK {source} is known no more, until its credentials are accepted again\n")

@@ -1,7 +1,7 @@
 //! A table of fixed size that says what goes when it is full: of the lowest rank, what was touched longest ago.
 #![forbid(unsafe_code)]
 
-use crate::memory::table::Table;
+use crate::table::Table;
 
 const NONE: u32 = u32::MAX;
 

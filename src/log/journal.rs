@@ -22,8 +22,8 @@ use crate::memory::Memory;
 use crate::memory::announcements::Announcement;
 use crate::memory::known::{AccountAt, Address, Known};
 use crate::memory::lookup::Lookup;
-use crate::memory::table::Sweep;
 use crate::settings::Settings;
+use crate::table::Sweep;
 use crate::time::Now;
 
 pub use crate::log::shared::Host;
@@ -57,8 +57,7 @@ impl Prepared {
 impl Journal {
     /// Opens the log and starts the writer.
     pub fn start(settings: Settings, host: Host) -> Result<Journal, String> {
-        let no_memory =
-            |error| format!("buffer-size={}: {error}; expected memory for twice that", settings.buffer_size);
+        let no_memory = |error| settings.no_memory(&error);
         let file = LogFile::open(&settings.logfile).map_err(|error| settings.cannot_open(&error))?;
         let memory = Memory::new(&settings);
         let mut lines = Lines::new(&settings, host.local).map_err(no_memory)?;
@@ -243,8 +242,7 @@ impl Journal {
         } else {
             Some(LogFile::open(&settings.logfile).map_err(|error| settings.cannot_open(&error))?)
         };
-        let batch = Batch::with_capacity(settings.buffer_size)
-            .map_err(|error| format!("buffer-size={}: {error}", settings.buffer_size))?;
+        let batch = Batch::with_capacity(settings.buffer_size).map_err(|error| settings.no_memory(&error))?;
         Ok(Prepared { memory: Memory::new(&settings), settings: Arc::new(settings), batch, next_file })
     }
 

@@ -176,7 +176,8 @@ fn next_chunk(lines: &[u8]) -> &[u8] {
 
 /// None where there is none or it can't be read, which a log need not be.
 fn last_byte(path: &Path) -> Option<u8> {
-    let mut file = File::open(path).ok()?;
+    // What is there now may be a pipe.
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let mut last = [0];
     file.seek(SeekFrom::End(-1)).ok()?;
     file.read_exact(&mut last).ok()?;

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use crate::memory::lookup::LookupOrder;
-use crate::memory::table::Table;
+use crate::table::Table;
 
 /// How long an accepted account is not accused, in microseconds: phones register once an hour, if not more often.
 const LASTS: i64 = 7_200_000_000;

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crate::decision::Source;
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::time::Now;
 
 /// This many failures within an hour, and then a login, are `success_after_failures`.

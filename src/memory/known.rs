@@ -11,7 +11,7 @@ use crate::decision::Source;
 use crate::event::address;
 use crate::memory::account::Account;
 use crate::memory::busiest::Distinct;
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::time::Now;
 
 /// Most addresses that are known at a time.

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::time::Now;
 
 /// Marks, each with its time. When there is no room, the oldest goes.

@@ -19,7 +19,6 @@ pub mod passwords;
 pub mod pending;
 pub mod proofs;
 pub mod state_file;
-pub mod table;
 pub mod unknown;
 pub mod watch;
 

@@ -9,12 +9,12 @@ use super::lookup::Client;
 use super::outcome::Outcome;
 use super::pending::{Entry, Kind};
 use super::proofs::Refused;
-use super::table::Sweep;
 use crate::decision::{self, Method, Request, What};
 use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::{Signal, Verdict};
 use crate::settings::Settings;
+use crate::table::Sweep;
 use crate::time::Now;
 
 impl Memory {

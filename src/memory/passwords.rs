@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use crate::decision::Source;
 use crate::memory::account::Account;
 use crate::memory::known::MOST;
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::text::bounded_text::BoundedText;
 
 /// Most logins that wait for an answer. Later ones make nobody known: the next login of the account does.

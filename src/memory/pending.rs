@@ -4,7 +4,7 @@
 //! fire no event, but right ones do: those that no success follows are unconfirmed.
 #![forbid(unsafe_code)]
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 
 use crate::decision::Method;
@@ -14,7 +14,7 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
 use crate::memory::lookup::{Client, Lookup, LookupOrder};
-use crate::memory::table::{Sweep, Table};
+use crate::table::{Sweep, Table};
 use crate::text::bounded_text::BoundedText;
 
 /// Most challenges that wait at a time. An entry takes about 450 bytes.
@@ -117,7 +117,7 @@ impl Pending {
         let Some(client) = lookup.client else { return };
         let key = match lookup.method {
             b"SUBSCRIBE" => self.call_key(lookup.call_id),
-            b"MESSAGE" => self.message_key(lookup.ip, lookup.port),
+            b"MESSAGE" => self.port_key(lookup.ip, lookup.port),
             _ => return,
         };
         let entry = Entry {
@@ -199,7 +199,7 @@ impl Pending {
         port: Option<&[u8]>,
         profile: Option<&[u8]>,
     ) -> Option<Entry> {
-        self.confirm(self.message_key(ip, port), profile)
+        self.confirm(self.port_key(ip, port), profile)
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it. Another profile
@@ -245,12 +245,22 @@ impl Pending {
         self.hasher.hash_one((Kind::Credentials as u8, call_id))
     }
 
-    fn message_key(&self, ip: IpAddr, port: Option<&[u8]>) -> u64 {
+    fn port_key(&self, ip: IpAddr, port: Option<&[u8]>) -> u64 {
         self.hasher.hash_one((ip, port))
     }
 }
 
+/// By what a MESSAGE and the challenge before it belong together: address, port and profile.
+pub fn message_key(ip: IpAddr, port: &[u8], profile: &[u8]) -> impl Hash {
+    (ip, BoundedText::<5>::new(port), BoundedText::<32>::new(profile))
+}
+
 impl Entry {
+    /// See [`message_key`].
+    pub fn message_key(&self) -> impl Hash {
+        message_key(self.ip, self.port.bytes(), self.profile.bytes())
+    }
+
     /// The method of credentials.
     pub fn method(&self) -> Option<Method> {
         Method::of(self.method.bytes())

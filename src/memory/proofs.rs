@@ -9,7 +9,7 @@ use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::account::Account;
 use crate::memory::lookup::{Client, Lookup, LookupOrder};
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::text::bounded_text::BoundedText;
 use crate::time::Now;
 
@@ -17,7 +17,7 @@ use crate::time::Now;
 const LASTS: i64 = 60_000_000;
 const MOST: usize = 2048;
 /// A verdict that takes longer than this, in microseconds, shows a slow directory.
-const SLOW: i64 = 500_000;
+pub const SLOW: i64 = 500_000;
 /// For this long after the module was bound, an attempt may be of a lookup before that, in microseconds.
 const UNDER_WAY: i64 = 2_000_000;
 
@@ -150,7 +150,7 @@ impl Proofs {
         proof
     }
 
-    /// The module sees lookups from now on.
+    /// The module sees lookups from now on. Binding has waited for those in progress, but their events are still to come.
     pub fn bound(&mut self, now: Now) {
         self.bound_at.get_or_insert(now);
     }

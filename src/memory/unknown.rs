@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::memory::account::{self, Account};
 use crate::memory::lookup::{Client, Lookup};
-use crate::memory::table::Table;
+use crate::table::Table;
 use crate::text::bounded_text::BoundedText;
 
 /// Most lookups whose warning may be to come: FreeSWITCH's log is a thread of its own.

@@ -9,22 +9,27 @@ use crate::event::signal::Signal;
 use crate::memory::accepted::Accepted;
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
-use crate::memory::pending::{Entry, Kind, Pending};
-use crate::memory::proofs::{Proof, Proofs};
-use crate::memory::table::Sweep;
+use crate::memory::pending::{Entry, Kind, Pending, message_key};
+use crate::memory::proofs::{Proof, Proofs, SLOW};
 use crate::memory::unknown::Unknown;
+use crate::table::Sweep;
 use crate::time::Now;
 
 /// Success shows within milliseconds (seen in FreeSWITCH 1.10.12 and 1.11.2) of FreeSWITCH having looked credentials
 /// up, which a directory elsewhere may make long. In microseconds.
 pub const CONFIRM_WITHIN: i64 = 10_000_000;
+/// The same where the directory was slow [lately](SLOW_LASTS): SIP gives no request longer, in microseconds.
+const CONFIRM_WITHIN_IF_SLOW: i64 = 32_000_000;
 /// After a directory was seen to be slow, nothing is judged for at least this long, in microseconds: answers may wait
 /// behind the one that took long.
 const GRACE: i64 = 5_000_000;
+/// A directory that was slow may be so again for this long, in microseconds.
+const SLOW_LASTS: i64 = 60_000_000;
 /// FreeSWITCH's events may be this late, in microseconds; a lookup is seen at once.
 const EARLY_BY: i64 = 60_000_000;
 const MOST_EARLY: usize = 1024;
 const MOST_ABANDONED: usize = 1024;
+const MOST_MESSAGES: usize = 1024;
 const MOST_CALLS: usize = 8192;
 /// How many entries are looked at before others may have the lock.
 const SWEEP_STEP: usize = 64;
@@ -40,6 +45,10 @@ pub struct Watch {
     early: Marks,
     /// Calls that were abandoned after their challenge, which has a line of its own; by address and port.
     abandoned: Marks,
+    /// Accepted MESSAGEs whose lookup was not seen, by address, port and profile.
+    messages: Marks,
+    /// When the last SUBSCRIBE or MESSAGE was looked up, in microseconds of the monotonic clock, unless it is confirmed.
+    unconfirmed_at: Option<i64>,
     /// Calls whose INVITE was accepted.
     calls: Marks,
     /// Lookups that FreeSWITCH may find nobody for.
@@ -56,6 +65,8 @@ impl Default for Watch {
             accepted: Accepted::default(),
             early: Marks::new(MOST_EARLY),
             abandoned: Marks::new(MOST_ABANDONED),
+            messages: Marks::new(MOST_MESSAGES),
+            unconfirmed_at: None,
             calls: Marks::new(MOST_CALLS),
             unknown: Unknown::default(),
             looked_up: 0,
@@ -86,8 +97,11 @@ impl Watch {
         let order = self.order(now);
         if lookup.has_verdict_event() {
             self.proofs.looked_up(order, lookup);
-        } else if awaited && !self.is_accepted(order, lookup) {
-            self.pending.credentials(order, lookup);
+        } else {
+            self.unconfirmed_at = Some(now.monotonic);
+            if awaited && !self.is_accepted(order, lookup) {
+                self.pending.credentials(order, lookup);
+            }
         }
         if !self.pending.answer(lookup.call_id, lookup.ip) {
             self.early.leave(now, lookup.call_id);
@@ -147,12 +161,17 @@ impl Watch {
         profile: Option<&[u8]>,
     ) -> Option<Entry> {
         let confirmed = self.pending.confirm_message(ip, port, profile);
+        if confirmed.is_none() {
+            let (port, profile) = (port.unwrap_or_default(), profile.unwrap_or_default());
+            self.messages.leave(now, message_key(ip, port, profile));
+        }
         self.confirmed(now, confirmed)
     }
 
     fn confirmed(&mut self, now: Now, entry: Option<Entry>) -> Option<Entry> {
         let entry = entry?;
         self.proofs.answered_after(now, entry.order);
+        self.unconfirmed_at.take_if(|at| *at == entry.order.at.monotonic);
         if !entry.user.is_cut() {
             self.accepted.insert(entry.order, entry.client.ip, entry.user.bytes());
         }
@@ -162,13 +181,22 @@ impl Watch {
     /// Looks at a part of what waits, and takes out the first that nothing answered or confirmed in time:
     /// `challenge_timeout` is in microseconds. While the directory is slow, nothing is judged.
     pub fn next_overdue(&mut self, now: Now, challenge_timeout: i64) -> Sweep<Entry> {
-        let slow_at = self.proofs.slow_at(now);
+        let fast_for = now.monotonic - self.proofs.slow_at(now);
+        let was_slow = fast_for < SLOW_LASTS;
+        // Wrong credentials, or the directory takes long over them, and challenges wait behind them. That must not last:
+        // anybody can send wrong ones.
+        let unconfirmed_for = self.unconfirmed_at.map_or(0, |at| now.monotonic - at);
+        let may_be_slow = (SLOW..CONFIRM_WITHIN).contains(&unconfirmed_for);
         let swept = self.pending.sweep(SWEEP_STEP, |entry| {
             let limit = match entry.kind {
+                Kind::Challenge if may_be_slow && was_slow => return false,
+                Kind::Challenge if may_be_slow => challenge_timeout.max(CONFIRM_WITHIN),
                 Kind::Challenge => challenge_timeout,
+                Kind::Credentials if was_slow => CONFIRM_WITHIN_IF_SLOW,
                 Kind::Credentials => CONFIRM_WITHIN,
             };
-            now.monotonic - entry.order.at.monotonic >= limit && now.monotonic - slow_at >= limit.max(GRACE)
+            now.monotonic - entry.order.at.monotonic >= limit
+                && fast_for >= limit.min(CONFIRM_WITHIN).max(GRACE)
         });
         match swept {
             Sweep::Taken(entry) if self.is_excused(now, &entry) => Sweep::More,
@@ -185,8 +213,9 @@ impl Watch {
                     .is_some_and(|port| self.abandoned.take((entry.ip, port), |at| at.monotonic >= since));
                 // Only REGISTER and INVITE show their answers by an event; lookups show the others', unless another
                 // module's binding hides them.
-                let may_have_answered =
-                    self.proofs.hidden > 0 && self.accepted.holds_address(self.order(now), entry.ip);
+                let may_have_answered = self.proofs.hidden > 0
+                    && (self.accepted.holds_address(self.order(now), entry.ip)
+                        || self.messages.take(entry.message_key(), |at| at.monotonic >= since));
                 is_abandoned || may_have_answered
             }
             // The event of an acceptance before it may have come after it.
@@ -197,5 +226,73 @@ impl Watch {
     /// Behind all lookups that were seen.
     fn order(&self, now: Now) -> LookupOrder {
         LookupOrder { number: self.looked_up, at: now }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::event_type::EventType;
+
+    const TIMEOUT: i64 = 3_000_000;
+
+    fn at(tenths: i64) -> Now {
+        Now { wall: 0, monotonic: 1_000_000_000 + tenths * 100_000 }
+    }
+
+    fn challenge(watch: &mut Watch, now: Now, call_id: &str) {
+        let mut signal = Signal::new(EventType::Challenge, [10, 0, 0, 1].into(), b"1001");
+        signal.set(Field::CallId, Some(call_id.as_bytes()));
+        watch.challenged(now, &signal);
+    }
+
+    fn subscribe(watch: &mut Watch, now: Now, call_id: &str) {
+        let (method, user) = (b"SUBSCRIBE", call_id.as_bytes());
+        let lookup = Lookup { method, call_id: call_id.as_bytes(), user, ..Lookup::default() };
+        watch.looked_up(now, &lookup, true);
+    }
+
+    /// What is overdue by now.
+    fn overdue(watch: &mut Watch, now: Now) -> Vec<Kind> {
+        let mut kinds = Vec::new();
+        loop {
+            match watch.next_overdue(now, TIMEOUT) {
+                Sweep::Taken(entry) => kinds.push(entry.kind),
+                Sweep::More => {}
+                Sweep::Done => return kinds,
+            }
+        }
+    }
+
+    #[test]
+    fn phones_that_wait_for_a_slow_directory_are_not_accused_whatever_they_asked_for() {
+        let mut watch = Watch::default();
+        for phone in 0..6 {
+            challenge(&mut watch, at(0), &format!("phone{phone}"));
+        }
+        // One after the other, each for seven seconds.
+        for phone in 0..6 {
+            let call_id = format!("phone{phone}");
+            subscribe(&mut watch, at(1 + 70 * phone), &call_id);
+            for tenth in (1 + 70 * phone)..(70 + 70 * phone) {
+                assert_eq!(overdue(&mut watch, at(tenth)), [], "phone {phone}, {tenth} tenths of a second");
+            }
+            assert!(watch.confirmed_call(at(70 + 70 * phone), call_id.as_bytes(), None).is_some());
+        }
+        assert_eq!(overdue(&mut watch, at(5000)), []);
+    }
+
+    #[test]
+    fn wrong_credentials_hold_up_no_judgement_for_long() {
+        let mut watch = Watch::default();
+        challenge(&mut watch, at(0), "scanner");
+        // Of each guess it looks as if the directory took long over it.
+        subscribe(&mut watch, at(1), "guess");
+        assert_eq!(overdue(&mut watch, at(99)), []);
+        assert_eq!(overdue(&mut watch, at(100)), [Kind::Challenge]);
+        assert_eq!(overdue(&mut watch, at(101)), [Kind::Credentials]);
+        challenge(&mut watch, at(400), "alone");
+        assert_eq!(overdue(&mut watch, at(429)), []);
+        assert_eq!(overdue(&mut watch, at(430)), [Kind::Challenge]);
     }
 }

@@ -1,6 +1,7 @@
 //! The settings.
 #![forbid(unsafe_code)]
 
+pub mod format;
 pub mod other_files;
 pub mod parse;
 pub mod trusted;
@@ -15,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::decision::Source;
 use crate::event::event_type::{self, EventType, PerType};
-use crate::log::line::Format;
+use format::Format;
 use other_files::SofiaAcls;
 use trusted::Trusted;
 use xml::FILE;
@@ -84,6 +85,11 @@ impl Settings {
         format!(
             "{FILE}: logfile=\"{path}\": {error}; expected a file that FreeSWITCH may write to, in a folder that exists"
         )
+    }
+
+    /// Why one is refused whose buffer can't be made.
+    pub fn no_memory(&self, error: &io::Error) -> String {
+        format!("{FILE}: buffer-size=\"{}\": {error}; expected memory for twice that", self.buffer_size)
     }
 
     /// The same settings, with what others have from elsewhere than the file.

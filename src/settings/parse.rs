@@ -11,7 +11,7 @@ use super::Settings;
 use super::trusted::Trusted;
 use super::xml::{self, FILE, Param};
 use crate::event::event_type::{EventType, PerType};
-use crate::log::line::Format;
+use crate::settings::format::Format;
 
 /// Every parameter, as the warning about an unknown one lists them.
 pub const PARAMETERS: [&str; 12] = [

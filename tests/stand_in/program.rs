@@ -16,6 +16,7 @@
 //! | `{"clock":3600}` | sets the wall clock that many seconds away from the machine's; see `clock` |
 //! | `{"fail":{"function":"switch_event_bind_removable","nth":2}}`, `{"fail":null}` | has one call of the module's fail; `null` takes it back and tells whether it was still to come |
 //! | `{"registrations":[{"reg_user":"…","realm":"…","network_ip":"…","expires":0}]}` | sets what the core's database has |
+//! | `{"hang":{"call":"stat","file":"/…"}}`, `{"hang":null}` | from now on `stat` or `close` hangs for a file, as with a network file system, until `null` releases it. `{"waiting":"disk"}`: how many wait |
 //! | `{"without_password":["user@domain"]}` | these users of the directory have no password; all others have one |
 //! | `{"ready":false}` | the switch is starting or shutting down: using its database is a fault of the module's |
 //! | `{"log":{"level":4,"channel":0,"file":"sofia_reg.c","text":"IP …"}}` | writes a line to the host's log |
@@ -33,6 +34,7 @@
 //!
 //! A reply is `{"ok":…}` or `{"error":"why"}`.
 
+mod c_library;
 mod clock;
 mod demo;
 mod headers;
@@ -218,11 +220,16 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
         "unbind_search" => search::unbind_other(text()?),
         "release" => search::release(text()?)?,
         "waiting" if body == "settings" => return Ok(search::SLOW_SETTINGS.waiting().into()),
+        "waiting" if body == "disk" => return Ok(c_library::DISK.waiting().into()),
         "waiting" => return Ok(search::waiting(text()?).into()),
         "slow_xml" => match seconds(body)? {
             None => search::SLOW_SETTINGS.release(),
             Some(time) => search::SLOW_SETTINGS.close(time),
         },
+        "hang" => {
+            let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+            c_library::hang(text("call").zip(text("file").map(PathBuf::from)));
+        }
         "fail" => {
             let was_pending = failures::is_pending();
             let nth = body.get("nth").and_then(Value::as_u64).and_then(|nth| usize::try_from(nth).ok());

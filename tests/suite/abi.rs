@@ -92,7 +92,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
     }
 }
 
-/// What was measured in FreeSWITCH 1.10.12.
+/// What was measured in FreeSWITCH 1.10.12, and more than is used.
 fn measured() -> Value {
     serde_json::from_str(&data("freeswitch-abi-x86_64.json")).expect("the facts are JSON")
 }
@@ -117,7 +117,6 @@ fn every_struct_has_the_hosts_size_and_offsets() {
         }
         assert!(host_fields.is_empty(), "{name}: fields without a counterpart: {:?}", host_fields.keys());
     }
-    assert!(structs.is_empty(), "structs without a counterpart: {:?}", structs.keys());
 }
 
 fn every_constant_is_the_hosts() {

@@ -32,7 +32,7 @@ fn loaded(more: &str) -> Switch {
 
 fn settings(more: &str) -> String {
     format!(
-        "<param name=\"events\" value=\"register_failure\"/><param name=\"known-for\" value=\"1d\"/>\
+        "<param name=\"attacker-after\" value=\"10\"/><param name=\"events\" value=\"register_failure\"/><param name=\"known-for\" value=\"1d\"/>\
          <param name=\"refuse-attackers\" value=\"yes\"/><param name=\"format\" value=\"dated\"/>{more}"
     )
 }

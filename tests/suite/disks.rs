@@ -6,11 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::needs;
 use crate::support::suite::{Suite, tests};
-use crate::support::{Event, Switch, configuration, wait_until};
-use serde_json::Value;
+use crate::support::{Event, Switch, configuration, credentials, wait_at_most, wait_until};
+use serde_json::{Value, json};
 
 /// The tests of this file.
 pub fn add_to(suite: &mut Suite) {
@@ -28,6 +29,13 @@ pub fn add_to(suite: &mut Suite) {
             while_a_write_hangs_handlers_go_on_and_memory_stays_within_the_buffer,
             after_a_long_stall_the_log_can_be_opened_anew,
             losses_are_reported_though_lines_go_on_coming,
+            what_nobody_answers_while_nothing_can_be_written_has_its_own_time,
+            a_larger_buffer_takes_more_lines_at_once_even_if_nothing_can_be_written,
+            status_does_not_wait_for_a_disk_that_hangs,
+            a_log_that_hangs_as_it_is_closed_holds_up_no_handler,
+            a_slow_disk_is_not_called_stuck,
+            a_pipe_is_never_opened_in_a_way_that_may_block,
+            what_the_system_refuses_is_not_blamed_on_the_logfile,
             another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns,
             a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh
         ],
@@ -283,6 +291,153 @@ fn losses_are_reported_though_lines_go_on_coming() {
     });
 }
 
+fn what_nobody_answers_while_nothing_can_be_written_has_its_own_time() {
+    let switch = Switch::loaded(&logs_to(
+        Path::new("/dev/full"),
+        "<param name=\"events\" value=\"register_failure,challenge_unanswered,auth_unconfirmed\"/>\
+         <param name=\"challenge-timeout\" value=\"1\"/><param name=\"format\" value=\"json\"/>",
+    ));
+    let seen = |event: &str| status(&switch)["signals"][event]["seen"].clone();
+    switch.fire_event(&Event::register_failure("1009", "192.0.2.7"));
+    wait_until("the outage", || status(&switch)["state"] == "failing");
+    let before = status(&switch)["time"].clone();
+    switch.fire_event(&Event::challenge("scanner", "192.0.2.7"));
+    switch.look_up(&credentials("SUBSCRIBE", "guess", "192.0.2.7", "udp"));
+    let after = status(&switch)["time"].clone();
+    wait_until("both to be judged", || seen("challenge_unanswered") == 1 && seen("auth_unconfirmed") == 1);
+    assert_eq!(status(&switch)["state"], "failing");
+    switch.write_config(&configuration("<param name=\"format\" value=\"json\"/>"));
+    for line in switch.wait_for_lines(3).iter().filter(|line| !line.contains("register_failure")) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let time = line["time"].as_str().unwrap();
+        assert!(
+            before.as_str().unwrap() <= time && time <= after.as_str().unwrap(),
+            "{before} {line} {after}"
+        );
+    }
+}
+
+fn a_larger_buffer_takes_more_lines_at_once_even_if_nothing_can_be_written() {
+    let sized = |size: &str| {
+        logs_to(Path::new("/dev/full"), &format!("<param name=\"buffer-size\" value=\"{size}\"/>"))
+    };
+    let switch = Switch::loaded(&sized("16k"));
+    switch.storm(1, 1_000, &failure());
+    wait_until("the outage", || status(&switch)["state"] == "failing");
+    let [seen, _, waiting, dropped] = tally(&switch);
+    assert!(seen == 1_000 && dropped > 0, "{waiting} {dropped}");
+    fs::write(switch.path("conf/autoload_configs/fail2ban.conf.xml"), configuration(&sized("1m"))).unwrap();
+    assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    switch.storm(1, 5_000, &failure());
+    assert_eq!(tally(&switch), [6_000, 0, waiting + 5_000, dropped]);
+    assert_eq!(status(&switch)["state"], "failing");
+}
+
+/// Does something in a thread of the host's that may not wait for a disk.
+fn at_once(switch: &Switch, request: &Value) -> Value {
+    let running = switch.begin(request);
+    wait_at_most(Duration::from_secs(5), &request.to_string(), || running.is_done());
+    running.end().unwrap()
+}
+
+fn status_does_not_wait_for_a_disk_that_hangs() {
+    let switch = Switch::loaded("");
+    switch.hang("stat", &switch.log_file());
+    switch.fire_event(&Event::register_failure("u1", "192.0.2.7"));
+    wait_until("the writer to hang", || switch.waiting("disk") == 1);
+    wait_until("that to show", || {
+        let text = at_once(&switch, &json!({ "api": "fail2ban status json" }));
+        serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap()["state"] == "stuck"
+    });
+    for command in ["status", "metrics", "known", "reload"] {
+        at_once(&switch, &json!({ "api": format!("fail2ban {command}") }));
+    }
+    at_once(&switch, &json!({ "fire": Event::register_failure("u2", "192.0.2.7").to_json() }));
+    switch.end_hang();
+    assert_eq!(switch.wait_for_lines(2).len(), 2);
+}
+
+fn a_log_that_hangs_as_it_is_closed_holds_up_no_handler() {
+    let (switch, mut reader) = on_a_pipe("");
+    switch.storm(1, 5_000, &failure());
+    wait_until("the stuck write to show", || status(&switch)["state"] == "stuck");
+    // The writer is to go on in one log, and before it can, in another: the first is closed again.
+    let first = switch.path("log/first.log");
+    switch.write_config(&configuration(&logs_to(&first, "")));
+    assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    switch.hang("close", &first);
+    switch.write_config(&configuration(&logs_to(&switch.path("log/second.log"), "")));
+    wait_until("the close to hang", || switch.waiting("disk") == 1);
+    at_once(&switch, &json!({ "fire": Event::register_failure("u1", "192.0.2.7").to_json() }));
+    at_once(&switch, &json!({ "api": "fail2ban status" }));
+    switch.end_hang();
+    let mut text = Vec::new();
+    wait_until("the second log", || {
+        drain(&mut reader, &mut text);
+        fs::read_to_string(switch.path("log/second.log")).is_ok_and(|text| text.contains("user[u1]"))
+    });
+}
+
+fn a_slow_disk_is_not_called_stuck() {
+    let (switch, mut reader) = on_a_pipe("");
+    switch.storm(1, 60_000, &failure());
+    let (mut states, mut block) = (Vec::new(), [0; 65_536]);
+    wait_until("the first call to return", || {
+        let _ = reader.read(&mut block);
+        status(&switch)["state"] == "writing"
+    });
+    let start = Instant::now();
+    while tally(&switch)[2] > 0 {
+        // As much as a pipe holds, again and again: each call for the log returns soon, a batch takes seconds.
+        let _ = reader.read(&mut block);
+        states.push(status(&switch)["state"].as_str().unwrap().to_owned());
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    assert!(start.elapsed() > Duration::from_secs(2), "not slow enough to show anything");
+    assert!(states.iter().all(|state| state == "writing"), "{states:?}");
+}
+
+/// The stand-in goes down when the module opens a pipe and might wait for somebody at its other end.
+fn a_pipe_is_never_opened_in_a_way_that_may_block() {
+    let (switch, mut reader) = on_a_pipe("");
+    switch.api("fail2ban reopen");
+    switch.fire_event(&Event::register_failure("u1", "192.0.2.7"));
+    let mut text = Vec::new();
+    wait_until("the line", || {
+        drain(&mut reader, &mut text);
+        String::from_utf8_lossy(&text).contains("user[u1]")
+    });
+    switch.reload().unwrap();
+    assert!(switch.is_up());
+}
+
+fn what_the_system_refuses_is_not_blamed_on_the_logfile() {
+    let switch = Switch::start("<param name=\"buffer-size\" value=\"1024m\"/>");
+    let limit = |bytes: &str| {
+        let (pid, most) = (switch.pid().to_string(), format!("--as={bytes}"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &most]).status().unwrap().success());
+    };
+    let refused = || {
+        let before = switch.host_lines("ERR").len();
+        switch.load().unwrap_err();
+        let errors = switch.host_lines("ERR").split_off(before);
+        assert!(errors.len() == 1 && !errors[0].contains("logfile"), "{errors:?}");
+        errors[0].clone()
+    };
+    switch.is_up();
+    limit("1500000000:");
+    let error = refused();
+    assert!(
+        error.contains("fail2ban.conf: buffer-size=\"1073741824\": ") && error.contains("expected"),
+        "{error}"
+    );
+    limit("unlimited:");
+    switch.write_config(&configuration(""));
+    switch.fail_call("pthread_create", 1);
+    assert!(refused().contains("mod_fail2ban is not loaded: no thread can be started: "));
+    switch.load().unwrap();
+}
+
 fn another_log_is_gone_on_in_though_more_is_changed_before_a_stuck_write_returns() {
     let (switch, mut reader) = on_a_pipe("");
     switch.storm(1, 5_000, &failure());
@@ -369,6 +524,7 @@ fn a_writer_that_is_stuck_keeps_its_code_and_a_new_load_starts_afresh() {
     assert!(failures_and_losses(&text).0 <= 5_000);
     wait_until("the old threads' end", || own_threads() == before);
     assert_eq!(failures_and_losses(&switch.log_text()), (10, 0));
+    // After an unload that ended stuck the library may stay, but nothing of this load does.
     switch.unload().unwrap();
-    assert!(!switch.has_code_mapped(), "with nobody left in it, the code goes");
+    assert_eq!(own_threads(), 0);
 }

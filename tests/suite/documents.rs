@@ -14,7 +14,7 @@ use mod_fail2ban::console::command as console;
 use mod_fail2ban::decision::cause::CAUSES;
 use mod_fail2ban::event::event_type::{EventType, Forgeable};
 use mod_fail2ban::event::field::Field;
-use mod_fail2ban::log::line::Format;
+use mod_fail2ban::settings::format::Format;
 use mod_fail2ban::settings::{Settings, parse::PARAMETERS};
 use quick_xml::events::Event as Xml;
 use serde_json::Value;

@@ -17,7 +17,7 @@ pub fn add_to(suite: &mut Suite) {
             with_known_for_0_no_line_tells_it_and_nobody_is_known,
             registers_calls_and_verto_logins_that_are_accepted_make_known_and_nothing_else_does,
             a_gateway_that_has_registered_makes_its_address_known,
-            one_account_makes_no_more_than_eight_addresses_known,
+            one_account_makes_no_more_than_32_addresses_known,
             addresses_for_documentation_are_never_known,
             an_address_is_known_no_more_after_its_time,
             an_operator_sees_who_is_known_and_makes_them_forgotten,
@@ -35,6 +35,8 @@ pub fn add_to(suite: &mut Suite) {
             a_disk_that_takes_no_file_is_a_warning_and_all_goes_on,
             who_is_registered_already_is_known_at_the_load,
             who_is_registered_is_known_when_the_setting_is_switched_on,
+            an_account_that_needs_no_password_makes_nobody_known,
+            what_release_1_1_knew_is_taken_over_but_for_accounts_without_a_password,
         ],
     );
 }
@@ -50,6 +52,12 @@ fn login(switch: &Switch, user: &str, ip: &str) {
     switch.fire_event(&Event::register_attempt(user, ip, "SUCCESS"));
 }
 
+/// Logs in, and waits until the address is known: the directory is asked first whether the account needs a password.
+fn become_known(switch: &Switch, user: &str, ip: &str) {
+    login(switch, user, ip);
+    wait_until("the login", || is_known(switch, ip));
+}
+
 fn fail(switch: &Switch, times: usize, ip: &str) {
     (0..times).for_each(|_| switch.fire_event(&Event::register_failure("1009", ip)));
 }
@@ -58,7 +66,7 @@ fn fail(switch: &Switch, times: usize, ip: &str) {
 /// expects `false` waits for a later event first.
 fn is_known(switch: &Switch, ip: &str) -> bool {
     let answer = switch.api(&format!("fail2ban known {ip}"));
-    assert!(answer.contains(" ago ") || answer == format!("-ERR {ip} is not known\n"), "{answer}");
+    assert!(answer.contains(" ago ") || answer.ends_with(" is not known\n"), "{answer}");
     !answer.starts_with("-ERR")
 }
 
@@ -97,7 +105,7 @@ fn lines_tell_of_a_login_from_then_on_in_every_format() {
         let format_param = format!("<param name=\"format\" value=\"{format}\"/>");
         let switch = Switch::loaded(&(knowing("register_failure") + &format_param));
         fail(&switch, 1, PHONE);
-        login(&switch, "1009", PHONE);
+        become_known(&switch, "1009", PHONE);
         fail(&switch, 1, PHONE);
         let lines = switch.wait_for_lines(2);
         for (line, expected) in lines.iter().zip([stranger, phone]) {
@@ -125,7 +133,7 @@ fn with_known_for_0_no_line_tells_it_and_nobody_is_known() {
     assert_eq!(switch.api("fail2ban forget 10.0.0.7"), "-ERR 10.0.0.7 is not known\n");
     assert!(status(&switch)["known"].is_null());
     switch.unload().unwrap();
-    assert!(!switch.path("db/fail2ban.known").exists());
+    assert!(!switch.path("db/fail2ban.state").exists());
 }
 
 fn registers_calls_and_verto_logins_that_are_accepted_make_known_and_nothing_else_does() {
@@ -145,10 +153,10 @@ fn registers_calls_and_verto_logins_that_are_accepted_make_known_and_nothing_els
     switch.fire_event(&Event::verto_login("5", "10.0.0.5", false));
     switch.fire_event(&Event::challenge("5", "10.0.0.5"));
     switch.fire_event(&Event::verto_login("4@switch.example", accepted[3], true));
-    wait_until("the last login", || is_known(&switch, accepted[3]));
+    wait_until("the logins", || accepted.iter().all(|ip| is_known(&switch, ip)));
     let mut known = all_known(&switch);
     known.sort();
-    assert_eq!(known, ["10.0.0.1", "10.0.0.2", "10.0.0.4", "2001:db9::3"]);
+    assert_eq!(known, ["10.0.0.1", "10.0.0.2", "10.0.0.4", "2001:db9::/64"]);
     let text = switch.api("fail2ban known");
     assert!(text.contains("1@switch.example") && text.contains("  4\n"), "{text}");
 }
@@ -170,18 +178,18 @@ fn a_gateway_that_has_registered_makes_its_address_known() {
     assert!(switch.api("fail2ban known 10.99.0.32").contains("gateway trunk"));
 }
 
-fn one_account_makes_no_more_than_eight_addresses_known() {
+fn one_account_makes_no_more_than_32_addresses_known() {
     let switch = Switch::loaded(&knowing("register_failure"));
     login(&switch, "office", "10.1.0.1");
-    for host in 1..=20 {
+    for host in 1..=80 {
         login(&switch, "stolen", &format!("10.0.0.{host}"));
     }
-    wait_until("the last login", || is_known(&switch, "10.0.0.20"));
+    wait_until("the last login", || is_known(&switch, "10.0.0.80"));
     let known = all_known(&switch);
-    assert_eq!(known.len(), 9, "{known:?}");
+    assert_eq!(known.len(), 33, "{known:?}");
     assert!(known.contains(&"10.1.0.1".to_owned()), "another account's address was pushed out: {known:?}");
     // Which of those it keeps that came within one second does not matter.
-    assert!(known.contains(&"10.0.0.20".to_owned()), "{known:?}");
+    assert!(known.contains(&"10.0.0.80".to_owned()), "{known:?}");
 }
 
 fn addresses_for_documentation_are_never_known() {
@@ -200,7 +208,7 @@ fn addresses_for_documentation_are_never_known() {
 fn an_address_is_known_no_more_after_its_time() {
     let events = "<param name=\"known-for\" value=\"2\"/><param name=\"events\" value=\"register_failure\"/>";
     let switch = Switch::loaded(events);
-    login(&switch, "1009", PHONE);
+    become_known(&switch, "1009", PHONE);
     fail(&switch, 1, PHONE);
     assert!(switch.wait_for_lines(1)[0].starts_with("A known address caused"));
     wait_until("its time to be over", || !is_known(&switch, PHONE));
@@ -211,8 +219,8 @@ fn an_address_is_known_no_more_after_its_time() {
 fn an_operator_sees_who_is_known_and_makes_them_forgotten() {
     let switch = Switch::loaded(&knowing("register_failure"));
     assert!(all_known(&switch).is_empty());
-    login(&switch, "x] ip[8.8.8.8] at[\u{1b}[2J", PHONE);
-    login(&switch, "1001", "2001:db9::7");
+    become_known(&switch, "x] ip[8.8.8.8] at[\u{1b}[2J", PHONE);
+    become_known(&switch, "1001", "2001:db9::7");
     fail(&switch, 3, PHONE);
     switch.wait_for_lines(3);
     let answer = switch.api("fail2ban known 10.0.0.7");
@@ -231,8 +239,7 @@ fn an_operator_sees_who_is_known_and_makes_them_forgotten() {
     }
     fail(&switch, 1, PHONE);
     assert!(switch.wait_for_lines(4)[3].starts_with("A registration failed"));
-    login(&switch, "1009", PHONE);
-    wait_until("the login", || is_known(&switch, PHONE));
+    become_known(&switch, "1009", PHONE);
 }
 
 fn warnings(switch: &Switch, part: &str) -> Vec<String> {
@@ -241,8 +248,8 @@ fn warnings(switch: &Switch, part: &str) -> Vec<String> {
 
 fn many_failures_of_a_known_address_are_a_warning_once() {
     let switch = Switch::loaded(&knowing("register_failure"));
-    login(&switch, "1009", PHONE);
-    login(&switch, "1001", "10.0.0.8");
+    become_known(&switch, "1009", PHONE);
+    become_known(&switch, "1001", "10.0.0.8");
     let fail_once = |ip: &str, user: usize| {
         switch.fire_event(&Event::register_failure(user.to_string(), ip));
     };
@@ -268,9 +275,8 @@ fn a_login_after_five_failures_is_a_line_and_a_warning_once() {
         fail(&switch, 3, PHONE);
         switch.fire_event(&Event::verto_login("1009", PHONE, false));
         fail(&switch, 1, PHONE);
-        login(&switch, "1009", PHONE);
         // A known address is none that this is about.
-        wait_until("the login", || is_known(&switch, PHONE));
+        become_known(&switch, "1009", PHONE);
         switch.api(&format!("fail2ban forget {PHONE}"));
     }
     fail(&switch, 5, "10.0.0.8");
@@ -291,7 +297,7 @@ fn a_login_after_five_failures_is_a_line_and_a_warning_once() {
 fn a_login_after_four_failures_or_from_a_known_address_is_neither() {
     let switch = Switch::loaded(&knowing("success_after_failures"));
     fail(&switch, 4, PHONE);
-    login(&switch, "1009", PHONE);
+    become_known(&switch, "1009", PHONE);
     fail(&switch, 20, PHONE);
     login(&switch, "1009", PHONE);
     fail(&switch, 5, "10.0.0.8");
@@ -305,7 +311,7 @@ fn known_addresses_are_not_blamed_for_challenges_and_credentials() {
     let timeout = "<param name=\"challenge-timeout\" value=\"1\"/>";
     let switch =
         Switch::loaded(&(knowing("challenge_unanswered,auth_unconfirmed,wrong_call_state") + timeout));
-    login(&switch, "1009", PHONE);
+    become_known(&switch, "1009", PHONE);
     for ip in [PHONE, "10.0.0.8"] {
         switch.fire_event(&Event::challenge(&format!("challenge of {ip}"), ip));
         switch.look_up(&credentials("SUBSCRIBE", &format!("subscription of {ip}"), ip, "udp"));
@@ -324,26 +330,25 @@ fn known_addresses_are_not_blamed_for_challenges_and_credentials() {
     assert!(own.len() == 1 && own[0].starts_with("A known address caused wrong_call_state "), "{own:?}");
 }
 
-fn put_known_file(switch: &Switch, text: &str) {
+fn put_state_file(switch: &Switch, text: &str) {
     fs::create_dir_all(switch.path("db")).unwrap();
-    fs::write(switch.path("db/fail2ban.known"), text).unwrap();
+    fs::write(switch.path("db/fail2ban.state"), text).unwrap();
 }
 
 fn known_addresses_outlive_an_unload_and_a_restart() {
     let settings = knowing("register_failure");
     let switch = Switch::loaded(&settings);
-    login(&switch, "1009", PHONE);
-    login(&switch, "x\ny z", "2001:db9::7");
+    become_known(&switch, "1009", PHONE);
+    become_known(&switch, "x\ny z", "2001:db9::7");
     switch.unload().unwrap();
-    let file = switch.path("db/fail2ban.known");
-    let text = fs::read_to_string(&file).unwrap();
+    let text = fs::read_to_string(switch.path("db/fail2ban.state")).unwrap();
     assert_eq!(text.lines().count(), 4, "{text}");
     switch.load().unwrap();
     assert_eq!(all_known(&switch).len(), 2);
     assert!(switch.host_lines("WARNING").is_empty());
 
     let restarted = Switch::start(&settings);
-    put_known_file(&restarted, &text);
+    put_state_file(&restarted, &text);
     restarted.load().unwrap();
     fail(&restarted, 1, PHONE);
     assert!(restarted.wait_for_lines(1)[0].starts_with("A known address caused"));
@@ -351,20 +356,22 @@ fn known_addresses_outlive_an_unload_and_a_restart() {
     // Who has been forgotten stays forgotten.
     restarted.api("fail2ban forget 10.0.0.7");
     restarted.reload().unwrap();
-    assert_eq!(all_known(&restarted), ["2001:db9::7"]);
+    assert_eq!(all_known(&restarted), ["2001:db9::/64"]);
 }
 
 fn a_file_that_is_not_whole_is_a_warning_and_nobody_is_known() {
-    let whole = "mod_fail2ban known addresses 1\n10.0.0.7 99999999999 1009@switch.example\nend 1\n";
-    for (text, is_whole) in [(whole, true), (&whole[..60], false), ("", false), ("nonsense\n", false)] {
+    let whole = "{\"mod_fail2ban_state\":1}\n\
+                 {\"known\":{\"source\":\"10.0.0.7\",\"account\":\"1009@switch.example\",\"seen\":99999999999}}\n\
+                 {\"end\":1}\n";
+    for (text, is_whole) in [(whole, true), (&whole[..90], false), ("", false), ("nonsense\n", false)] {
         let switch = Switch::start(&knowing("register_failure"));
-        put_known_file(&switch, text);
+        put_state_file(&switch, text);
         switch.load().unwrap();
         let warnings = switch.host_lines("WARNING");
         assert_eq!(is_known(&switch, PHONE), is_whole, "{text}");
         assert_eq!(warnings.len(), usize::from(!is_whole), "{warnings:?}");
-        assert!(is_whole || warnings[0].contains("db/fail2ban.known"), "{warnings:?}");
-        login(&switch, "1009", "10.0.0.8");
+        assert!(is_whole || warnings[0].contains("db/fail2ban.state"), "{warnings:?}");
+        become_known(&switch, "1009", "10.0.0.8");
         switch.reload().unwrap();
         assert!(is_known(&switch, "10.0.0.8"), "the next one is whole");
         assert_eq!(switch.host_lines("WARNING").len(), warnings.len());
@@ -374,9 +381,9 @@ fn a_file_that_is_not_whole_is_a_warning_and_nobody_is_known() {
 fn a_disk_that_takes_no_file_is_a_warning_and_all_goes_on() {
     let switch = Switch::start(&knowing("register_failure"));
     // A folder in the place of the file that is written beside and renamed.
-    fs::create_dir_all(switch.path("db/fail2ban.known.new/in use")).unwrap();
+    fs::create_dir_all(switch.path("db/fail2ban.state.new/in use")).unwrap();
     switch.load().unwrap();
-    login(&switch, "1009", PHONE);
+    become_known(&switch, "1009", PHONE);
     fail(&switch, 1, PHONE);
     assert!(switch.wait_for_lines(1)[0].starts_with("A known address caused"));
     switch.unload().unwrap();
@@ -403,15 +410,16 @@ fn who_is_registered_already_is_known_at_the_load() {
     rows.as_array_mut().unwrap().push(expired);
     switch.set_registrations(&rows);
     switch.load().unwrap();
+    wait_until("the registrations", || is_known(&switch, PHONE) && is_known(&switch, "2001:db9::7"));
     let mut known = all_known(&switch);
     known.sort();
-    assert_eq!(known, [PHONE, "2001:db9::7"]);
+    assert_eq!(known, [PHONE, "2001:db9::/64"]);
     assert!(switch.api("fail2ban known 10.0.0.7").contains(" 1009@switch.example"));
     // The account is the one of its logins.
-    for host in 1..=8 {
+    for host in 1..=32 {
         login(&switch, "1009", &format!("10.1.0.{host}"));
     }
-    assert!(!is_known(&switch, PHONE), "one account has made nine addresses known");
+    wait_until("the 33rd address to push out the first", || !is_known(&switch, PHONE));
 }
 
 fn who_is_registered_is_known_when_the_setting_is_switched_on() {
@@ -425,4 +433,47 @@ fn who_is_registered_is_known_when_the_setting_is_switched_on() {
     wait_until("the setting", || switch.api("fail2ban known").starts_with("-ERR"));
     fail(&switch, 1, PHONE);
     assert!(switch.wait_for_lines(1)[0].starts_with("A registration failed"));
+}
+
+fn an_account_that_needs_no_password_makes_nobody_known() {
+    let switch = Switch::start(&(knowing("register_failure") + "<param name=\"format\" value=\"dated\"/>"));
+    switch.set_without_password(&["default@switch.example"]);
+    switch.set_registrations(&registrations(&[("default", "10.0.0.9"), ("1001", "10.0.0.10")]));
+    switch.load().unwrap();
+    wait_until("the registration", || is_known(&switch, "10.0.0.10"));
+    for user in ["default", "DEFAULT", "default"] {
+        login(&switch, user, PHONE);
+    }
+    // The directory is asked about one after the other.
+    become_known(&switch, "1009", "10.0.0.8");
+    login(&switch, "default", PHONE);
+    assert_eq!(all_known(&switch).len(), 2, "{}", switch.api("fail2ban known"));
+    fail(&switch, 30, PHONE);
+    let lines = switch.wait_for_lines(30);
+    assert!(lines.iter().all(|line| line.contains(" ip=10.0.0.7 known=no ")), "{lines:?}");
+    // The directory is asked again once its files have been read again.
+    switch.set_without_password(&[]);
+    switch.api("reloadxml");
+    wait_until("the new directory", || {
+        login(&switch, "default", PHONE);
+        is_known(&switch, PHONE)
+    });
+}
+
+fn what_release_1_1_knew_is_taken_over_but_for_accounts_without_a_password() {
+    let switch = Switch::start(&knowing("register_failure"));
+    switch.set_without_password(&["default@switch.example"]);
+    fs::create_dir_all(switch.path("db")).unwrap();
+    let text = "mod_fail2ban known addresses 1\n10.0.0.9 99999999999 default@switch.example\n\
+                10.0.0.7 99999999999 1009@switch.example\nend 2\n";
+    fs::write(switch.path("db/fail2ban.known"), text).unwrap();
+    switch.load().unwrap();
+    wait_until("the addresses", || is_known(&switch, PHONE));
+    assert_eq!(all_known(&switch), [PHONE]);
+    // From then on the new file is the one.
+    switch.unload().unwrap();
+    fs::write(switch.path("db/fail2ban.known"), text.replace("10.0.0.7", "10.0.0.8")).unwrap();
+    switch.load().unwrap();
+    become_known(&switch, "1001", "10.0.0.1");
+    assert!(is_known(&switch, PHONE) && !is_known(&switch, "10.0.0.8"));
 }

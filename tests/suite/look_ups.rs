@@ -22,6 +22,9 @@ pub fn add_to(suite: &mut Suite) {
             a_transport_is_told_where_a_look_up_proves_it_and_nowhere_else,
             look_ups_that_somebody_else_answers_first_are_told_of_in_status,
             no_look_up_is_ever_answered,
+            a_directory_that_takes_seven_seconds_accuses_nobody,
+            a_look_up_whose_event_is_lost_puts_no_later_one_off,
+            a_message_that_nobody_had_to_log_in_for_clears_no_address,
         ],
     );
     // The stand-in's events are the real ones, so these need no look-up.
@@ -69,9 +72,11 @@ fn credentials_that_nothing_confirms_are_a_line_with_the_time_of_the_look_up() {
     switch.look_up(&credentials("MESSAGE", "2", "2001:db9::7", "udp"));
     let after = time();
     // What has an event of its own, or no address, and a look-up that is not about credentials at all.
-    for method in ["REGISTER", "INVITE", "PUBLISH"] {
+    for method in ["REGISTER", "INVITE"] {
         look_up(&switch, method, "3");
+        switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("call-id", "3"));
     }
+    look_up(&switch, "PUBLISH", "3");
     switch.look_up(&credentials("SUBSCRIBE", "4", "nowhere", "udp"));
     switch.look_up(&[("action", "jsonrpc-authenticate"), ("user", "1009")]);
     let mut lines = switch.wait_for_lines(2);
@@ -198,7 +203,7 @@ fn look_ups_that_a_stranger_shapes_are_nobodys_credentials() {
 
 fn the_realm_that_a_client_chooses_makes_no_address_more_known() {
     let switch = loaded("auth_unconfirmed,register_attempt");
-    for number in 0..20 {
+    for number in 0..80 {
         let (ip, realm) = (format!("10.1.0.{number}"), format!("realm{number}"));
         let mut look_up = credentials("REGISTER", "call", &ip, "udp");
         for (name, value) in &mut look_up {
@@ -211,10 +216,12 @@ fn the_realm_that_a_client_chooses_makes_no_address_more_known() {
             Event::register_attempt("1009", &ip, "SUCCESS").with("call-id", "call").with("realm", &realm);
         switch.fire_event(&login.with("network-port", "5070"));
     }
-    wait_until("the logins", || status(&switch)["signals"]["register_attempt"]["seen"] == 20);
-    assert_eq!(status(&switch)["known"]["addresses"], 8);
+    wait_until("the logins", || status(&switch)["signals"]["register_attempt"]["seen"] == 80);
+    let is_known = |ip: &str| !switch.api(&format!("fail2ban known {ip}")).starts_with("-ERR");
+    wait_until("the last login", || is_known("10.1.0.79"));
+    assert_eq!(status(&switch)["known"]["addresses"], 32);
     let known = switch.api("fail2ban known");
-    assert_eq!(known.matches("1009@switch.example").count(), 8, "{known}");
+    assert_eq!(known.matches("1009@switch.example").count(), 32, "{known}");
 }
 
 /// With nothing else to listen for, and nobody known.
@@ -236,8 +243,11 @@ fn credentials_without_an_event_answer_a_challenge() {
     }
     look_up(&switch, "SUBSCRIBE", "subscription");
     look_up(&switch, "MESSAGE", "message");
-    // Of these an event tells what became of them.
-    look_up(&switch, "REGISTER", "nobody's");
+    // The same where an event shows what became of them: it may come late.
+    switch.fire_event(&Event::challenge("registration", PHONE));
+    look_up(&switch, "REGISTER", "registration");
+    assert_eq!(status(&switch)["challenges"]["waiting"], 1);
+    switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("call-id", "registration"));
     wait_until("the challenges", || status(&switch)["challenges"]["waiting"] == 0);
     let lines = switch.wait_for_lines(1);
     assert!(lines.len() == 1 && lines[0].contains(" call_id=\"nobody's\" "), "{lines:?}");
@@ -290,6 +300,11 @@ fn look_ups_that_somebody_else_answers_first_are_told_of_in_status() {
         switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("call-id", call_id));
         by
     };
+    // What FreeSWITCH was at when the module was loaded is not hidden from it.
+    switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("call-id", "before"));
+    assert_eq!(status(&switch)["look_ups"]["attempts_hidden"], 0);
+    // Nothing shows when that is over.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
     assert_eq!(register("1").as_deref(), Some("xml_curl"));
     // Refused before anything is looked up: names that do not match, and credentials that are stale.
     switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN").with("username", "unknown"));
@@ -305,7 +320,7 @@ fn look_ups_that_somebody_else_answers_first_are_told_of_in_status() {
         json!({ "seen": 1, "attempts_seen": 1, "attempts_hidden": 1, "unconfirmed_waiting": 0, "untracked": 0 })
     );
     let text = switch.api("fail2ban status");
-    let row = text.lines().find(|line| line.starts_with("look-ups")).expect("a row");
+    let row = text.lines().find(|line| line.starts_with("lookups")).expect("a row");
     assert!(row.contains("HIDDEN for 1 of 2 ") && row.contains("load mod_fail2ban first"), "{row}");
 }
 
@@ -318,6 +333,99 @@ fn no_look_up_is_ever_answered() {
         assert_eq!(switch.look_up(params).as_deref(), Some("after"));
     }
     assert_eq!(status(&switch)["look_ups"]["seen"], 1);
+}
+
+/// The stand-in looks up what it is asked for; FreeSWITCH has the other phones wait until those in progress are done.
+fn a_directory_that_takes_seven_seconds_accuses_nobody() {
+    let switch = Switch::loaded(
+        "<param name=\"events\" value=\"challenge_unanswered,auth_unconfirmed\"/>\
+         <param name=\"challenge-timeout\" value=\"3\"/><param name=\"format\" value=\"dated\"/>",
+    );
+    let phones: Vec<(String, &str)> =
+        ["REGISTER", "SUBSCRIBE", "REGISTER", "SUBSCRIBE", "SUBSCRIBE", "REGISTER"]
+            .into_iter()
+            .enumerate()
+            .map(|(number, method)| (format!("attempt-{number}"), method))
+            .collect();
+    for (call_id, _) in &phones {
+        switch.fire_event(&Event::challenge(call_id, PHONE));
+    }
+    for two in phones.chunks(2) {
+        switch.bind_search("slow", false, true);
+        let look_ups: Vec<_> = two
+            .iter()
+            .map(|(call_id, method)| {
+                let (_, user) = call_id.split_once('-').unwrap();
+                let mut credentials = credentials(method, call_id, PHONE, "udp");
+                credentials[3].1 = user;
+                switch.begin(&crate::support::look_up(&credentials))
+            })
+            .collect();
+        wait_until("both look-ups", || switch.waiting("slow") == 2);
+        std::thread::sleep(std::time::Duration::from_secs(7));
+        switch.release("slow");
+        look_ups.into_iter().for_each(|look_up| drop(look_up.end().unwrap()));
+        switch.unbind_search("slow");
+        for (call_id, method) in two {
+            let (_, user) = call_id.split_once('-').unwrap();
+            if *method == "REGISTER" {
+                switch.fire_event(&Event::register_attempt(user, PHONE, "SUCCESS"));
+            } else {
+                let shown =
+                    [("Event-Name", "PRESENCE_PROBE"), ("sub-call-id", call_id), ("sip_profile", "internal")];
+                switch.fire(&shown);
+            }
+        }
+    }
+    wait_for_all(&switch);
+    wait_until("the challenges", || status(&switch)["challenges"]["waiting"] == 0);
+    let text = switch.log_text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// Of a phone that uses one Call-ID for ever.
+fn a_look_up_whose_event_is_lost_puts_no_later_one_off() {
+    let switch = loaded("register_attempt");
+    let look_up = |transport| switch.look_up(&credentials("REGISTER", "attempt-1009", PHONE, transport));
+    look_up("tcp");
+    for _ in 0..3 {
+        look_up("udp");
+        switch.fire_event(&Event::register_attempt("1009", PHONE, "FORBIDDEN"));
+    }
+    let lines = switch.wait_for_lines(3);
+    assert!(lines.iter().all(|line| line.contains(" transport=udp ")), "{lines:?}");
+}
+
+/// Where lookups are hidden, a MESSAGE answers the challenge that came to its port before, and no other.
+fn a_message_that_nobody_had_to_log_in_for_clears_no_address() {
+    let switch = Switch::start(
+        "<param name=\"events\" value=\"challenge_unanswered,register_failure\"/><param name=\"known-for\" value=\"1d\"/>\
+         <param name=\"format\" value=\"dated\"/><param name=\"challenge-timeout\" value=\"1\"/>",
+    );
+    switch.bind_search("xml_curl", true, false);
+    switch.load().unwrap();
+    wait_until("a hidden look-up", || {
+        switch.fire_event(&Event::register_attempt("1009", "10.0.0.9", "FORBIDDEN"));
+        status(&switch)["look_ups"]["attempts_hidden"] != 0
+    });
+    let messages = recorded("success-events-1.10.12.jsonl");
+    let message =
+        messages.iter().find(|event| event.get("Event-Name") == Some(b"MESSAGE")).expect("it was recorded");
+    let message = |port: &str, profile: &str| {
+        let message = message.clone().with("from_sip_ip", PHONE).with("from_sip_port", port);
+        switch.fire_event(&message.with("sip_profile", profile));
+    };
+    switch.fire_event(&Event::challenge("client", PHONE));
+    message("5070", "internal");
+    for number in 0..3 {
+        switch
+            .fire_event(&Event::challenge(&format!("scanner-{number}"), PHONE).with("network-port", "5071"));
+        message("5071", "open");
+        message("5072", "internal");
+    }
+    let lines = switch.wait_for_lines(3);
+    wait_until("the challenges", || status(&switch)["challenges"]["waiting"] == 0);
+    assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(" call_id=\"scanner-")), "{lines:?}");
 }
 
 fn each_probe_of_a_constant_call_counts_whatever_stale_credentials_it_brings() {

@@ -34,11 +34,13 @@ mod live;
 mod look_ups;
 mod metrics;
 mod package;
+mod refusal;
 mod reports;
 mod rotation;
 mod shipping;
 mod signals;
 mod stand_in;
+mod starting;
 
 use std::process::ExitCode;
 
@@ -67,11 +69,13 @@ fn main() -> ExitCode {
     known::add_to(&mut suite);
     look_ups::add_to(&mut suite);
     metrics::add_to(&mut suite);
+    refusal::add_to(&mut suite);
     reports::add_to(&mut suite);
     rotation::add_to(&mut suite);
     shipping::add_to(&mut suite);
     signals::add_to(&mut suite);
     stand_in::add_to(&mut suite);
+    starting::add_to(&mut suite);
     let outcome = suite.run();
     // Many tests share these, in statics, which are never dropped.
     crowdsec::end();

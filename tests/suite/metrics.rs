@@ -170,6 +170,7 @@ fn no_label_holds_what_an_attacker_has_written(parser: PathBuf) {
 fn the_figures_are_those_of_status(parser: PathBuf) {
     let switch = Switch::loaded(&(everything() + "<param name=\"trusted-acl\" value=\"10.9.0.0/16\"/>"));
     switch.fire_event(&Event::register_attempt("1009", "10.0.0.7", "SUCCESS"));
+    wait_until("the login", || switch.api("fail2ban known 10.0.0.7").contains("1009"));
     for (times, ip) in [(3, "10.0.0.7"), (2, "10.9.0.7"), (4, "10.0.0.8"), (1, "nobody")] {
         (0..times).for_each(|_| switch.fire_event(&Event::register_failure("1009", ip)));
     }

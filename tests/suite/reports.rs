@@ -24,6 +24,7 @@ pub fn add_to(suite: &mut Suite) {
             a_rejection_after_which_sofia_goes_on_is_none,
             behind_a_proxy_only_what_comes_from_the_network_counts,
             a_users_acl_is_told_once,
+            a_sofia_conf_without_profiles_makes_nothing_certain,
         ],
     );
 }
@@ -226,4 +227,24 @@ fn a_users_acl_is_told_once() {
     assert_eq!(rejected(&switch, 3), ["10.0.0.1", "10.0.0.2", "10.0.0.4"]);
     let switch = after_rejections("acl_reject", &[]);
     assert_eq!(rejected(&switch, 4)[2], "10.0.0.3");
+}
+
+/// mod_lua or mod_xml_curl may serve it later: that a profile trusts proxies is not known until then.
+fn a_sofia_conf_without_profiles_makes_nothing_certain() {
+    let nothing = "<configuration name=\"sofia.conf\"><profiles/></configuration>";
+    for sofia_conf in [None, Some(nothing)] {
+        let switch = Switch::start(&settings("acl_reject"));
+        if let Some(text) = sofia_conf {
+            switch.write_other_config("sofia.conf.xml", text);
+        }
+        switch.load().unwrap();
+        switch.log(4, "sofia.c", "IP 8.8.8.8 Rejected by acl \"lan\"");
+        switch.log(4, "sofia_reg.c", "IP 10.0.0.2 Rejected by register acl \"domains\"");
+        assert_eq!(rejected(&switch, 1), ["10.0.0.2"]);
+        switch.write_other_config("sofia.conf.xml", &sofia(&[]));
+        wait_until("the settings", || {
+            switch.log(4, "sofia.c", "IP 10.0.0.5 Rejected by acl \"lan\"");
+            switch.log_text().contains("10.0.0.5")
+        });
+    }
 }

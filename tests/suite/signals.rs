@@ -189,7 +189,11 @@ fn a_flood_of_challenges_takes_bounded_memory_and_never_blames_a_phone() {
 }
 
 fn acl_rejections_are_read_from_the_hosts_own_warnings() {
-    let switch = Switch::loaded(&settings(&[("events", "acl_reject"), ("format", "dated")]));
+    let switch = Switch::start(&settings(&[("events", "acl_reject"), ("format", "dated")]));
+    // Without a profile it would not be certain that the address is not the text of a header.
+    let profile = "<configuration name=\"sofia.conf\"><profiles><profile name=\"internal\"/></profiles></configuration>";
+    switch.write_other_config("sofia.conf.xml", profile);
+    switch.load().unwrap();
     let acl = "IP 192.0.2.7 Rejected by acl \"lan\"";
     switch.log(4, "sofia.c", acl);
     switch.log(4, "mod_other.c", acl);

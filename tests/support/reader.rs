@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use mod_fail2ban::event::event_type::EventType;
 use mod_fail2ban::event::field::Field;
 use mod_fail2ban::event::signal::Signal;
-use mod_fail2ban::log::line::{self, Format};
+use mod_fail2ban::log::line;
+use mod_fail2ban::settings::format::Format;
 use mod_fail2ban::time::Stamp;
 
 /// What a line says.

@@ -1,6 +1,6 @@
 //! A call as an application sees it: a session with a channel and its variables.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
 use crate::sys;
@@ -53,4 +53,10 @@ pub unsafe extern "C" fn switch_channel_get_variable_dup(
     let name = unsafe { super::borrowed(name) }.unwrap_or_default();
     let found = call.variables.iter().find(|(known, _)| known.as_c_str() == name);
     found.map_or(ptr::null(), |(_, value)| CStr::as_ptr(value))
+}
+
+/// What is in a caller's profile is changed by sofia's threads, without a lock that an application could take.
+#[unsafe(no_mangle)]
+pub extern "C" fn switch_channel_get_caller_profile(_channel: *mut sys::switch_channel_t) -> *mut c_void {
+    super::fault("it reads a caller's profile, which another thread may be changing");
 }

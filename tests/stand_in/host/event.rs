@@ -109,6 +109,15 @@ impl Event {
         self.0.headers
     }
 
+    /// The value of the last header, if that is its name.
+    pub fn last(&self, name: &str) -> Option<CString> {
+        // SAFETY: null, or a header of this event's.
+        let last = unsafe { self.0.last_header.as_ref() }?;
+        // SAFETY: a header's texts are C strings of this event's.
+        let (there, value) = unsafe { (super::borrowed(last.name)?, super::borrowed(last.value)?) };
+        (there.to_bytes() == name.as_bytes()).then(|| value.to_owned())
+    }
+
     /// As functions of the module get it.
     pub fn as_ptr(&mut self) -> *mut sys::switch_event_t {
         &raw mut *self.0

@@ -102,11 +102,6 @@ impl Peer {
         socket.is_ok_and(|socket| socket.send(b"?").and_then(|_| socket.recv(&mut [0])).is_ok())
     }
 
-    /// A socket of this machine that talks to the server.
-    pub fn udp(&self, family: Family) -> io::Result<UdpSocket> {
-        self.udp_between(self.address(family), SocketAddr::new(address(family, self.link, 1), PORT))
-    }
-
     fn udp_between(&self, from: IpAddr, server: SocketAddr) -> io::Result<UdpSocket> {
         self.namespace.run(|| {
             let socket = UdpSocket::bind((from, 0))?;

@@ -240,6 +240,17 @@ impl Switch {
         self.stand_in().ask(&json!({ "slow_xml": null }));
     }
 
+    /// From now on a call, `stat` or `close`, hangs for this file, in the stand-in only. How many wait:
+    /// [`Switch::waiting`] of `disk`.
+    pub fn hang(&self, call: &str, file: &Path) {
+        self.stand_in().ask(&json!({ "hang": { "call": call, "file": file } }));
+    }
+
+    /// Undoes [`Switch::hang`].
+    pub fn end_hang(&self) {
+        self.stand_in().ask(&json!({ "hang": null }));
+    }
+
     /// Has these users of the directory, `user@domain`, be without a password, in the stand-in only.
     pub fn set_without_password(&self, users: &[&str]) {
         self.stand_in().ask(&json!({ "without_password": users }));
