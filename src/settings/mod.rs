@@ -103,9 +103,9 @@ impl Settings {
         self.events[event_type as usize] || (event_type == EventType::Attacker && self.decides())
     }
 
-    /// The names of the event types that are logged.
+    /// The names of the event types that the settings name.
     pub fn event_names(&self) -> Vec<&'static str> {
-        let logged = EventType::ALL.iter().filter(|event_type| self.logs(**event_type));
+        let logged = EventType::ALL.iter().filter(|event_type| self.events[**event_type as usize]);
         logged.map(|event_type| event_type.name()).collect()
     }
 
