@@ -49,6 +49,7 @@ const FUNCTIONS: &[&str] = &[
     "switch_xml_unbind_search_function",
     "switch_core_session_get_channel",
     "switch_channel_get_variable_dup",
+    "switch_channel_set_variable_var_check",
     "_switch_core_db_handle",
     "switch_cache_db_execute_sql_callback",
     "switch_cache_db_release_db_handle",

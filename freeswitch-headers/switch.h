@@ -135,6 +135,7 @@ switch_status_t switch_console_set_complete(const char *string);
 
 typedef enum {
 	SWITCH_EVENT_CUSTOM = 0,
+	SWITCH_EVENT_CHANNEL_HANGUP_COMPLETE = 8,
 	SWITCH_EVENT_MESSAGE = 37,
 	SWITCH_EVENT_PRESENCE_PROBE = 41,
 	SWITCH_EVENT_MESSAGE_QUERY = 43,
@@ -269,6 +270,8 @@ switch_status_t switch_xml_unbind_search_function(switch_xml_binding_t **binding
 
 switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
 const char *switch_channel_get_variable_dup(switch_channel_t *channel, const char *name, switch_bool_t dup, int index);
+switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel, const char *name, const char *value,
+													  switch_bool_t var_check);
 
 /* ---- the core's database ---- */
 

@@ -77,6 +77,8 @@ pub struct Proofs {
     bound_at: Option<Now>,
     /// When the directory was last seen to be slow, in microseconds of the monotonic clock.
     slow_at: i64,
+    /// How long it took at most, of late, in microseconds.
+    pub slow_for: i64,
     /// When that was last looked for.
     looked_at: i64,
     /// Attempts that must have been looked up, and whose lookup was seen.
@@ -93,6 +95,7 @@ impl Default for Proofs {
             hasher: RandomState::new(),
             bound_at: None,
             slow_at: i64::MIN / 2,
+            slow_for: 0,
             looked_at: i64::MIN,
             seen: 0,
             hidden: 0,
@@ -180,9 +183,18 @@ impl Proofs {
 
     /// FreeSWITCH has a verdict on what was looked up then.
     pub fn answered_after(&mut self, now: Now, order: LookupOrder) {
-        if now.monotonic - order.at.monotonic > SLOW {
-            self.slow_at = now.monotonic;
+        let took = now.monotonic - order.at.monotonic;
+        if took > SLOW {
+            self.is_slow(now, took);
         }
+    }
+
+    fn is_slow(&mut self, now: Now, took: i64) {
+        if now.monotonic - self.slow_at >= LASTS {
+            self.slow_for = 0;
+        }
+        self.slow_at = now.monotonic;
+        self.slow_for = self.slow_for.max(took);
     }
 
     /// When the directory was last slow, in microseconds of the monotonic clock: now, if a lookup has been without a
@@ -192,9 +204,9 @@ impl Proofs {
             return self.slow_at;
         }
         let ages = self.attempts.iter().filter(|attempt| attempt.is_awaited);
-        let mut ages = ages.map(|attempt| now.monotonic - attempt.proof.order.at.monotonic);
-        if ages.any(|age| (SLOW..LASTS).contains(&age)) {
-            self.slow_at = now.monotonic;
+        let ages = ages.map(|attempt| now.monotonic - attempt.proof.order.at.monotonic);
+        if let Some(age) = ages.filter(|age| (SLOW..LASTS).contains(age)).max() {
+            self.is_slow(now, age);
         }
         self.slow_at
     }

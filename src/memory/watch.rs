@@ -20,6 +20,9 @@ use crate::time::Now;
 pub const CONFIRM_WITHIN: i64 = 10_000_000;
 /// The same where the directory was slow [lately](SLOW_LASTS): SIP gives no request longer, in microseconds.
 const CONFIRM_WITHIN_IF_SLOW: i64 = 32_000_000;
+/// The success of a SUBSCRIBE may show more than half a second after it (seen in FreeSWITCH 1.10.12): only from this
+/// time on, in microseconds, is it a sign of a slow directory.
+const LATE: i64 = 2_000_000;
 /// After a directory was seen to be slow, nothing is judged for at least this long, in microseconds: answers may wait
 /// behind the one that took long.
 const GRACE: i64 = 5_000_000;
@@ -49,6 +52,8 @@ pub struct Watch {
     messages: Marks,
     /// When the last SUBSCRIBE or MESSAGE was looked up, in microseconds of the monotonic clock, unless it is confirmed.
     unconfirmed_at: Option<i64>,
+    /// When that was last out for longer than usual: wrong credentials, or a directory that takes long.
+    suspected_at: i64,
     /// Calls whose INVITE was accepted.
     calls: Marks,
     /// Lookups that FreeSWITCH may find nobody for.
@@ -67,6 +72,7 @@ impl Default for Watch {
             abandoned: Marks::new(MOST_ABANDONED),
             messages: Marks::new(MOST_MESSAGES),
             unconfirmed_at: None,
+            suspected_at: i64::MIN / 2,
             calls: Marks::new(MOST_CALLS),
             unknown: Unknown::default(),
             looked_up: 0,
@@ -94,6 +100,7 @@ impl Watch {
     /// no event will show to be wrong.
     pub fn looked_up(&mut self, now: Now, lookup: &Lookup<'_>, awaited: bool) {
         self.looked_up += 1;
+        self.suspect(now);
         let order = self.order(now);
         if lookup.has_verdict_event() {
             self.proofs.looked_up(order, lookup);
@@ -170,7 +177,9 @@ impl Watch {
 
     fn confirmed(&mut self, now: Now, entry: Option<Entry>) -> Option<Entry> {
         let entry = entry?;
-        self.proofs.answered_after(now, entry.order);
+        if now.monotonic - entry.order.at.monotonic > LATE {
+            self.proofs.answered_after(now, entry.order);
+        }
         self.unconfirmed_at.take_if(|at| *at == entry.order.at.monotonic);
         if !entry.user.is_cut() {
             self.accepted.insert(entry.order, entry.client.ip, entry.user.bytes());
@@ -183,10 +192,11 @@ impl Watch {
     pub fn next_overdue(&mut self, now: Now, challenge_timeout: i64) -> Sweep<Entry> {
         let fast_for = now.monotonic - self.proofs.slow_at(now);
         let was_slow = fast_for < SLOW_LASTS;
-        // Wrong credentials, or the directory takes long over them, and challenges wait behind them. That must not last:
-        // anybody can send wrong ones.
-        let unconfirmed_for = self.unconfirmed_at.map_or(0, |at| now.monotonic - at);
-        let may_be_slow = (SLOW..CONFIRM_WITHIN).contains(&unconfirmed_for);
+        // After a verdict FreeSWITCH may ask the directory more, which nothing shows.
+        let grace = if was_slow { GRACE.max(2 * self.proofs.slow_for) } else { GRACE };
+        self.suspect(now);
+        // Its success may show only after the next lookup has begun.
+        let may_be_slow = now.monotonic - self.suspected_at < GRACE;
         let swept = self.pending.sweep(SWEEP_STEP, |entry| {
             let limit = match entry.kind {
                 Kind::Challenge if may_be_slow && was_slow => return false,
@@ -196,11 +206,20 @@ impl Watch {
                 Kind::Credentials => CONFIRM_WITHIN,
             };
             now.monotonic - entry.order.at.monotonic >= limit
-                && fast_for >= limit.min(CONFIRM_WITHIN).max(GRACE)
+                && fast_for >= limit.min(CONFIRM_WITHIN).max(grace)
         });
         match swept {
             Sweep::Taken(entry) if self.is_excused(now, &entry) => Sweep::More,
             swept => swept,
+        }
+    }
+
+    /// Sees whether the last SUBSCRIBE or MESSAGE is without a success for longer than usual. Challenges wait behind it
+    /// then, but not for long unless the directory is known to be slow: anybody can send wrong credentials.
+    fn suspect(&mut self, now: Now) {
+        let unconfirmed_for = self.unconfirmed_at.map_or(0, |at| now.monotonic - at);
+        if (SLOW..CONFIRM_WITHIN).contains(&unconfirmed_for) {
+            self.suspected_at = now.monotonic;
         }
     }
 
@@ -274,11 +293,16 @@ mod tests {
         for phone in 0..6 {
             let call_id = format!("phone{phone}");
             subscribe(&mut watch, at(1 + 70 * phone), &call_id);
-            for tenth in (1 + 70 * phone)..(70 + 70 * phone) {
+            for tenth in (1 + 70 * phone)..=(70 + 70 * phone) {
                 assert_eq!(overdue(&mut watch, at(tenth)), [], "phone {phone}, {tenth} tenths of a second");
+                // The success of the one before shows later than the next lookup.
+                if phone > 0 && tenth == 7 + 70 * phone {
+                    let call_id = format!("phone{}", phone - 1);
+                    assert!(watch.confirmed_call(at(tenth), call_id.as_bytes(), None).is_some());
+                }
             }
-            assert!(watch.confirmed_call(at(70 + 70 * phone), call_id.as_bytes(), None).is_some());
         }
+        assert!(watch.confirmed_call(at(428), b"phone5", None).is_some());
         assert_eq!(overdue(&mut watch, at(5000)), []);
     }
 

@@ -267,6 +267,7 @@ fn the_shipped_settings_are_for_new_installations_and_load_without_a_word() {
     let shipped = settings(&switch);
     let mut expected = settings(&Switch::loaded(""));
     expected["logfile"] = shipped["logfile"].clone();
+    expected["attacker-after"] = 10.into();
     expected["format"] = "dated".into();
     expected["known-for"] = 86_400.into();
     // In the order of the table, as status gives them: all but those that good phones cause all day.

@@ -33,6 +33,7 @@ mod life_cycle;
 mod live;
 mod look_ups;
 mod metrics;
+mod nowhere;
 mod package;
 mod refusal;
 mod reports;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     look_ups::add_to(&mut suite);
     metrics::add_to(&mut suite);
     refusal::add_to(&mut suite);
+    nowhere::add_to(&mut suite);
     reports::add_to(&mut suite);
     rotation::add_to(&mut suite);
     shipping::add_to(&mut suite);

@@ -29,7 +29,7 @@ pub fn add_to(suite: &mut Suite) {
     suite.add(&[], tests![every_figure_that_is_asked_for_is_there]);
 }
 
-const EVENTS: [&str; 11] = [
+const EVENTS: [&str; 12] = [
     "register_attempt",
     "register_failure",
     "wrong_call_state",
@@ -40,6 +40,7 @@ const EVENTS: [&str; 11] = [
     "auth_unconfirmed",
     "success_after_failures",
     "reported",
+    "call_to_nowhere",
     "attacker",
 ];
 
@@ -193,7 +194,7 @@ fn the_figures_are_those_of_status(parser: PathBuf) {
 }
 
 fn attackers_suspects_and_accounts_under_attack_are_counted(parser: PathBuf) {
-    let switch = Switch::loaded(&everything());
+    let switch = Switch::loaded(&(everything() + "<param name=\"attacker-after\" value=\"10\"/>"));
     for number in 1..=12 {
         switch.fire_event(&Event::register_failure("1009", &format!("198.51.100.{number}")));
     }

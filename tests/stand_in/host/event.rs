@@ -10,8 +10,9 @@ use parking_lot::RwLock;
 use super::failures;
 
 /// The events that can be fired here, and their numbers.
-const EVENTS: [(&str, sys::switch_event_types_t); 9] = [
+const EVENTS: [(&str, sys::switch_event_types_t); 10] = [
     ("CUSTOM", sys::SWITCH_EVENT_CUSTOM),
+    ("CHANNEL_HANGUP_COMPLETE", sys::SWITCH_EVENT_CHANNEL_HANGUP_COMPLETE),
     ("MESSAGE", sys::SWITCH_EVENT_MESSAGE),
     ("PRESENCE_PROBE", sys::SWITCH_EVENT_PRESENCE_PROBE),
     ("MESSAGE_QUERY", sys::SWITCH_EVENT_MESSAGE_QUERY),

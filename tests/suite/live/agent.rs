@@ -70,6 +70,8 @@ pub struct Agent {
     local: SocketAddr,
     domain: String,
     nonces_used: u32,
+    /// How long it waits for a final reply.
+    pub patience: Duration,
 }
 
 /// A final reply, and what a later request needs of it.
@@ -132,7 +134,7 @@ impl Agent {
                 (Socket::Tcp(stream, Vec::new()), local)
             }
         });
-        Agent { socket, local, domain: domain.to_owned(), nonces_used: 0 }
+        Agent { socket, local, domain: domain.to_owned(), nonces_used: 0, patience: PATIENCE }
     }
 
     /// Sends a request, and once more with credentials if those are asked for: the statuses of the replies.
@@ -170,6 +172,33 @@ impl Agent {
         self.write(&text);
     }
 
+    /// Calls, and gives up once the server has begun to work on it: the status of the final reply.
+    pub fn give_up(&mut self, request: &Request<'_>) -> Option<u16> {
+        let (call_id, tag, branch) = (unique(), unique(), unique());
+        let invite = self.request(request, &call_id, &tag, &branch, "");
+        self.write(&invite);
+        let until = Instant::now() + PATIENCE;
+        while !self.read(until)?.starts_with("SIP/2.0 1") {}
+        thread::sleep(WAY);
+        let (uri, user) = (self.uri(request), String::from_utf8_lossy(request.user));
+        let to = request.to.unwrap_or(&user);
+        let cancel = format!(
+            "CANCEL {uri} SIP/2.0\r\n{}From: <sip:{user}@{domain}>;tag={tag}\r\nTo: <sip:{to}@{domain}>\r\n\
+             Call-ID: {call_id}\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n",
+            self.via(&branch),
+            domain = self.domain
+        );
+        self.write(cancel.as_bytes());
+        loop {
+            let message = self.read(until)?;
+            if message.contains("INVITE\r\n") && !message.starts_with("SIP/2.0 1") {
+                let reply = Reply::parse(message)?;
+                self.acknowledge(request, &reply, &call_id, &tag, &branch);
+                return Some(reply.status);
+            }
+        }
+    }
+
     fn credentials(
         &mut self,
         request: &Request<'_>,
@@ -205,7 +234,7 @@ impl Agent {
     fn ask(&mut self, request: &Request<'_>, call_id: &str, tag: &str, credentials: &str) -> Option<Reply> {
         let branch = unique();
         let text = self.request(request, call_id, tag, &branch, credentials);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         while Instant::now() < until {
             self.write(&text);
             let again = match self.socket {

@@ -1,6 +1,6 @@
 //! Up to the packet that is dropped.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 use super::sipp::Calls;
@@ -30,25 +30,36 @@ pub fn add_to(suite: &mut Suite) {
     }
 }
 
-const MAXRETRY: usize = 10;
+/// So many failures make an attacker.
+const ATTACKER_AFTER: usize = 10;
 
 /// Far longer than a connection takes that succeeds.
 const SHORT: Duration = Duration::from_secs(2);
 
 fn ten_failures_ban(fail2ban: &'static Fail2ban, format: &str, transport: Transport, family: Family) {
-    let site = Site::start(&format!("<param name=\"format\" value=\"{format}\"/>"));
+    let site = Site::start(&format!(
+        "<param name=\"format\" value=\"{format}\"/><param name=\"attacker-after\" value=\"{ATTACKER_AFTER}\"/>"
+    ));
     let (attacker, bystander) = (&site.network.attacker, &site.network.bystander);
     let daemon = Daemon::start(fail2ban, &site.network.server, &site.log_file(), "");
     wait_until("the jail", || daemon.is_up());
     let wrong = Calls { transport, ..Calls::one("register.xml", "1000", "wrong") };
 
-    Calls { count: MAXRETRY - 1, ..wrong }.run(attacker, site.sip(family));
-    wait_until("nine failures to be counted", || daemon.total_failed() == MAXRETRY - 1);
+    Calls { count: ATTACKER_AFTER - 1, ..wrong }.run(attacker, site.sip(family));
+    let failures = || site.status()["signals"]["register_failure"]["written"].clone();
+    wait_until("nine failures to be written", || failures() == ATTACKER_AFTER - 1);
+    // Nothing shows that no ban follows: one comes within a second.
+    std::thread::sleep(SHORT);
     assert_eq!(daemon.banned(), "", "nine failures are no reason for a ban");
     wrong.run(attacker, site.sip(family));
     wait_until("the ban", || !daemon.banned().is_empty());
     let banned = daemon.banned();
-    assert!(banned.starts_with(&format!("{} ", site.attacker(family))), "{banned}");
+    let source = match site.attacker(family) {
+        IpAddr::V4(ip) => ip.to_string(),
+        // The household.
+        IpAddr::V6(ip) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    };
+    assert!(banned.starts_with(&format!("{source} ")), "{banned}");
     assert_eq!(banned.lines().count(), 1, "{banned}");
 
     // fail2ban tells of a ban before the firewall has it. Then nothing comes back, over whatever protocol.

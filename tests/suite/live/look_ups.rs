@@ -1,10 +1,13 @@
 //! Credentials that FreeSWITCH tells nobody of: SUBSCRIBE and MESSAGE, transports, directories that hide them.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::agent::{Agent, Answer, Request};
 use super::configuration::SIP;
@@ -26,6 +29,7 @@ pub fn add_to(suite: &mut Suite) {
             a_good_client_is_never_accused_and_each_wrong_password_is,
             each_probe_with_made_up_credentials_counts,
             a_transport_is_proven_or_not_told,
+            the_stock_user_without_a_password_makes_nobody_known,
         ],
     );
     let needs = [needs::free_switch, needs::network, stock::is_installed, stock::has_xml_curl];
@@ -33,6 +37,7 @@ pub fn add_to(suite: &mut Suite) {
         &needs,
         tests![
             behind_xml_curl_that_is_loaded_later_nothing_is_hidden_but_cached_users,
+            six_phones_of_a_directory_that_takes_seven_seconds_are_not_accused,
             behind_xml_curl_that_is_loaded_first_all_is_hidden_and_no_good_client_is_accused,
         ],
     );
@@ -176,8 +181,72 @@ fn a_transport_is_proven_or_not_told() {
     assert_eq!(told, [udp.clone(), udp.clone(), tcp.clone(), tcp, udp, None], "{}", site.log_text());
 }
 
-/// A directory over HTTP, which has user 1002, and user 1003 for FreeSWITCH to keep.
-struct Directory {
+/// `default` of the stock directory, whose any password is right.
+fn the_stock_user_without_a_password_makes_nobody_known() {
+    let params = r#"<param name="format" value="dated"/><param name="known-for" value="1d"/>
+        <param name="events" value="register_failure"/>"#;
+    let site = Site::stock(&Plan { fail2ban_conf: &configuration(params), ..Plan::default() }, |_, _| ());
+    let (good, bad) = (&site.network.bystander, &site.network.attacker);
+    let register = |user: &'static str, password: &'static str| Request {
+        user: user.as_bytes(),
+        headers: REGISTER,
+        answer: Answer::Password(password),
+        ..Request::default()
+    };
+    for password in ["any", "password", ""] {
+        assert_eq!(agent(&site, bad, V4, Udp).send(&register("default", password)), [401, 200]);
+    }
+    assert_eq!(agent(&site, good, V4, Udp).send(&register("1001", PASSWORD)), [401, 200]);
+    let known = || site.cli("fail2ban known");
+    wait_until("the good phone to be known", || known().contains(&good.address(V4).to_string()));
+    let mut guesser = agent(&site, bad, V4, Udp);
+    for _ in 0..30 {
+        assert_eq!(guesser.send(&register("1001", "guess")), [401, 403]);
+    }
+    wait_until("the failures", || failures(&site, bad).len() == 30);
+    assert!(failures(&site, bad).iter().all(|fields| !fields.contains("known=yes")), "{}", site.log_text());
+    let stranger = format!(" ip={} known=no ", bad.address(V4));
+    assert_eq!(site.log_text().matches(&stranger).count(), 30, "{}", site.log_text());
+    assert!(!known().contains(&bad.address(V4).to_string()), "{}", known());
+}
+
+/// Phones of one new address, at once: most of them wait until FreeSWITCH comes to them.
+fn six_phones_of_a_directory_that_takes_seven_seconds_are_not_accused() {
+    let params = r#"<param name="format" value="dated"/><param name="challenge-timeout" value="3"/>
+        <param name="events" value="challenge_unanswered,auth_unconfirmed,register_failure"/>"#;
+    let mut directory = None;
+    let conf = configuration(params);
+    let plan = Plan { fail2ban_conf: &conf, after: &[XML_CURL], ..Plan::default() };
+    let site = Site::stock(&plan, |network, conf| {
+        directory = Some(Directory::start(&network.server, Duration::from_secs(7)));
+        Directory::write_settings(conf);
+    });
+    let good = &site.network.bystander;
+    thread::scope(|scope| {
+        for (number, method) in ["REGISTER", "SUBSCRIBE"].into_iter().cycle().take(6).enumerate() {
+            let site = &site;
+            scope.spawn(move || {
+                let user = ["1002", "1004", "1005", "1006", "1007", "1008"][number];
+                let (headers, last) = match method {
+                    "REGISTER" => (REGISTER, 200),
+                    _ => ("Event: dialog\r\nExpires: 300\r\n", 202),
+                };
+                let mut phone = agent(site, good, V4, Udp);
+                phone.patience = Duration::from_secs(100);
+                let answer = Answer::Password(PASSWORD);
+                let request =
+                    Request { method, user: user.as_bytes(), headers, answer, ..Request::default() };
+                assert_eq!(phone.send(&request).last(), Some(&last), "{method} of {user}");
+            });
+        }
+    });
+    settle(&site);
+    assert_eq!(site.log_text().lines().count(), 1, "{}", site.log_text());
+    directory.expect("it was started").stop(&site.network.server);
+}
+
+/// A directory over HTTP, which has users 1002 to 1009, of these 1003 for FreeSWITCH to keep.
+pub struct Directory {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -185,7 +254,8 @@ struct Directory {
 const DIRECTORY: u16 = 8900;
 
 impl Directory {
-    fn start(place: &Namespace) -> Directory {
+    /// One that takes this long to answer.
+    pub fn start(place: &Namespace, delay: Duration) -> Directory {
         let listener = place.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, DIRECTORY))).expect("a port");
         let is_over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&is_over);
@@ -195,14 +265,27 @@ impl Directory {
                 if ends.load(Ordering::Relaxed) {
                     return;
                 }
-                thread::spawn(move || answer(stream));
+                thread::spawn(move || {
+                    thread::sleep(delay);
+                    answer(stream);
+                });
             }
         });
         Directory { is_over, thread: Some(thread) }
     }
 
+    /// Has mod_xml_curl ask it.
+    pub fn write_settings(conf: &Path) {
+        let text = format!(
+            r#"<configuration name="xml_curl.conf"><bindings><binding name="directory">
+                 <param name="gateway-url" value="http://127.0.0.1:{DIRECTORY}/" bindings="directory"/>
+               </binding></bindings></configuration>"#
+        );
+        fs::write(conf.join("autoload_configs/xml_curl.conf.xml"), text).expect("its settings");
+    }
+
     /// Its thread waits for connections.
-    fn stop(mut self, place: &Namespace) {
+    pub fn stop(mut self, place: &Namespace) {
         self.is_over.store(true, Ordering::Relaxed);
         let _ = place.run(|| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, DIRECTORY)));
         let _ = self.thread.take().map(JoinHandle::join);
@@ -236,7 +319,7 @@ fn answer(mut stream: std::net::TcpStream) {
          </users></group></groups></domain></section>"
     );
     let nothing = "<section name=\"result\"><result status=\"not found\"/></section>".to_owned();
-    let section = if ["1002", "1003"].contains(&user) { found } else { nothing };
+    let section = if ("1002"..="1009").contains(&user) { found } else { nothing };
     let body = format!("<document type=\"freeswitch/xml\">{section}</document>");
     let length = body.len();
     let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
@@ -249,13 +332,8 @@ fn behind_xml_curl(before: &[&'static str], after: &[&'static str]) -> (Site, [u
     let conf = configuration(PARAMS);
     let plan = Plan { fail2ban_conf: &conf, before, after, ..Plan::default() };
     let site = Site::stock(&plan, |network, conf| {
-        directory = Some(Directory::start(&network.server));
-        let text = format!(
-            r#"<configuration name="xml_curl.conf"><bindings><binding name="directory">
-                 <param name="gateway-url" value="http://127.0.0.1:{DIRECTORY}/" bindings="directory"/>
-               </binding></bindings></configuration>"#
-        );
-        std::fs::write(conf.join("autoload_configs/xml_curl.conf.xml"), text).expect("its settings");
+        directory = Some(Directory::start(&network.server, Duration::ZERO));
+        Directory::write_settings(conf);
     });
     let (good, bad) = (&site.network.bystander, &site.network.attacker);
     for user in ["1002", "1003"] {

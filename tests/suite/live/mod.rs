@@ -15,6 +15,8 @@ mod drop_in;
 mod hostile;
 mod loading;
 mod look_ups;
+mod nowhere;
+mod preload;
 mod reload;
 mod rotation;
 mod signals;
@@ -29,6 +31,8 @@ pub fn add_to(suite: &mut Suite) {
     hostile::add_to(suite);
     loading::add_to(suite);
     look_ups::add_to(suite);
+    nowhere::add_to(suite);
+    preload::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);
     signals::add_to(suite);

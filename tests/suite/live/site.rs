@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ const LAST: [&str; 2] = ["mod_sofia", "mod_verto"];
 const STOCK: [&str; 2] = ["mod_hash", "mod_sms"];
 /// What only some tests load.
 pub const XML_CURL: &str = "mod_xml_curl";
+pub const LUA: &str = "mod_lua";
 
 /// Not a full hour, to see the offset's minutes.
 const TIME_ZONE: &str = "<+0530>-5:30";
@@ -45,6 +47,8 @@ pub struct Plan<'a> {
     /// Modules that are loaded just before mod_fail2ban, and just after it.
     pub before: &'a [&'static str],
     pub after: &'a [&'static str],
+    /// mod_fail2ban is loaded before all of them, from `pre_load_modules.conf.xml`.
+    pub is_preloaded: bool,
     /// Where the trunks are that the external profiles register with.
     pub trunks: [IpAddr; 2],
 }
@@ -55,6 +59,7 @@ impl Default for Plan<'_> {
             fail2ban_conf: include_str!("../../../conf/autoload_configs/fail2ban.conf.xml"),
             before: &[],
             after: &[],
+            is_preloaded: false,
             // Addresses at which nobody is.
             trunks: [
                 Ipv4Addr::new(10, 99, 2, 99).into(),
@@ -107,11 +112,19 @@ impl Site {
         connect(&network);
         let mut modules = FIRST.to_vec();
         modules.extend(plan.before);
-        modules.push("mod_fail2ban");
+        let (first, then) =
+            if plan.is_preloaded { (&["mod_fail2ban"][..], None) } else { (&[][..], Some("mod_fail2ban")) };
+        modules.extend(then);
         modules.extend(plan.after);
         modules.extend(LAST.iter().chain(&STOCK));
         let ips = [Family::V4, Family::V6].map(|family| network.attacker.server(family));
-        let stock = Stock { modules: &modules, ips, trunks: plan.trunks, fail2ban_conf: plan.fail2ban_conf };
+        let stock = Stock {
+            preloaded: first,
+            modules: &modules,
+            ips,
+            trunks: plan.trunks,
+            fail2ban_conf: plan.fail2ban_conf,
+        };
         let configuration = stock.write(&conf);
         prepare(&network, &conf);
         let site = Site::run(&support::module_path(), network, folder, &configuration);
@@ -127,7 +140,7 @@ impl Site {
         let host = FreeSwitch::start_with(&Options {
             prefix: Path::new(&prefix),
             module,
-            modules: &FIRST.into_iter().chain(LAST).chain(STOCK).chain([XML_CURL]).collect::<Vec<_>>(),
+            modules: &FIRST.into_iter().chain(LAST).chain(STOCK).chain([XML_CURL, LUA]).collect::<Vec<_>>(),
             folder: folder.path(),
             certificates: Some(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("freeswitch-certs")),
             configuration,
@@ -224,6 +237,11 @@ impl Site {
     /// The process.
     pub fn pid(&self) -> u32 {
         self.host.pid()
+    }
+
+    /// Shuts FreeSWITCH down.
+    pub fn shut_down(&mut self) -> ExitStatus {
+        self.host.shut_down()
     }
 
     /// Sends the process SIGHUP.

@@ -37,18 +37,29 @@ pub fn is_installed() -> Result<(), Why> {
 
 /// Something that tests may need: FreeSWITCH's mod_xml_curl.
 pub fn has_xml_curl() -> Result<(), Why> {
+    has_module("mod_xml_curl")
+}
+
+/// Something that tests may need: FreeSWITCH's mod_lua.
+pub fn has_lua() -> Result<(), Why> {
+    has_module("mod_lua")
+}
+
+fn has_module(name: &str) -> Result<(), Why> {
     let prefix = PathBuf::from(std::env::var_os("FREESWITCH_PREFIX").unwrap_or_default());
-    let places = ["lib/freeswitch/mod", "mod"].map(|place| prefix.join(place).join("mod_xml_curl.so"));
+    let places = ["lib/freeswitch/mod", "mod"].map(|place| prefix.join(place).join(format!("{name}.so")));
     if places.iter().any(|place| place.exists()) {
         Ok(())
     } else {
-        Err(Why::Missing("FREESWITCH_PREFIX has no mod_xml_curl".into()))
+        Err(Why::Missing(format!("FREESWITCH_PREFIX has no {name}")))
     }
 }
 
 /// What the configuration is to have.
 pub struct Stock<'a> {
-    /// In this order.
+    /// Before FreeSWITCH's database is up.
+    pub preloaded: &'a [&'a str],
+    /// After it, in this order.
     pub modules: &'a [&'a str],
     /// FreeSWITCH's addresses, of IPv4 and IPv6.
     pub ips: [IpAddr; 2],
@@ -65,13 +76,12 @@ impl Stock<'_> {
         output_of(Command::new("cp").arg("-rT").args([&from, &folder.to_path_buf()]))
             .expect("it can be copied");
         let conf = folder.join("autoload_configs");
-        let mut modules = String::new();
-        for module in self.modules {
-            modules += &format!("<load module=\"{module}\"/>");
+        for (name, modules) in [("pre_load_modules.conf", self.preloaded), ("modules.conf", self.modules)] {
+            let modules: String =
+                modules.iter().map(|module| format!("<load module=\"{module}\"/>")).collect();
+            let text = format!("<configuration name=\"{name}\"><modules>{modules}</modules></configuration>");
+            write(&conf.join(format!("{name}.xml")), &text);
         }
-        let modules =
-            format!("<configuration name=\"modules.conf\"><modules>{modules}</modules></configuration>");
-        write(&conf.join("modules.conf.xml"), &modules);
         write(&conf.join("fail2ban.conf.xml"), self.fail2ban_conf);
         write(
             &conf.join("event_socket.conf.xml"),
@@ -97,10 +107,6 @@ impl Stock<'_> {
                 ),
             );
         }
-        // The dialplan snippet as it is shipped.
-        let snippet = "conf/dialplan/public/99_fail2ban_nowhere.xml";
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(snippet)).expect(snippet);
-        write(&folder.join("dialplan/public/99_fail2ban_nowhere.xml"), &text);
         fs::read_to_string(folder.join("freeswitch.xml")).expect("the configuration has one")
     }
 

@@ -64,13 +64,6 @@ impl Daemon {
         self.client(&["get", JAIL, "banip", "--with-time"]).unwrap().trim().to_owned()
     }
 
-    /// How many failures it has counted.
-    pub fn total_failed(&self) -> usize {
-        let status = self.client(&["status", JAIL]).unwrap();
-        let total = status.lines().find_map(|line| line.split_once("Total failed:")).unwrap().1;
-        total.trim().parse().unwrap()
-    }
-
     /// What it has written to its own log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.file("server.log")).unwrap_or_default()

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
@@ -138,6 +138,18 @@ impl FreeSwitch {
         let mark = format!("mark {} in the log", self.marks.fetch_add(1, Ordering::Relaxed));
         self.api(&format!("log info {mark}"));
         super::wait_until(&mark, || super::read(file).contains(&mark));
+    }
+
+    /// Shuts it down, and waits for its end.
+    pub fn shut_down(&mut self) -> ExitStatus {
+        // It may be gone before it answers.
+        let _ = self.socket.lock().api("fsctl shutdown");
+        let mut status = None;
+        super::wait_until("FreeSWITCH to end", || {
+            status = self.child.try_wait().expect("a child of this process");
+            status.is_some()
+        });
+        status.expect("it has ended")
     }
 
     /// The process.
