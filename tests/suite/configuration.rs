@@ -281,8 +281,8 @@ fn the_shipped_settings_are_for_new_installations_and_load_without_a_word() {
         "success_after_failures",
         "reported",
         "call_to_nowhere",
+        "attacker",
     ]);
-    expected["attacker-after"] = 10.into();
     expected["refuse-attackers"] = true.into();
     assert_eq!(shipped, expected);
     assert!(switch.host_lines("WARNING").iter().all(|line| !line.contains("fail2ban")));
