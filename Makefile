@@ -92,8 +92,10 @@ live: deps ## run the suite against an installed FreeSWITCH (FREESWITCH_PREFIX=.
 	$(CARGO) build --release --lib --locked
 	scripts/live.sh '$(FREESWITCH_PREFIX)'
 
-fuzz: deps ## fuzz the lines that attackers can shape (needs cargo-fuzz and nightly; SECONDS=60 SANITIZER=none)
-	cd fuzz && cargo +nightly fuzz run --sanitizer $(or $(SANITIZER),none) line -- -max_len=1024 -max_total_time=$(or $(SECONDS),60)
+fuzz: deps ## fuzz whatever an attacker can shape (needs cargo-fuzz and nightly; SECONDS=60 for each target, SANITIZER=none)
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+	   cargo +nightly fuzz run --sanitizer $(or $(SANITIZER),none) $$target -- -max_len=1024 -max_total_time=$(or $(SECONDS),60) || exit 1; \
+	 done
 
 valgrind: deps ## run the boundary's tests with the stand-in under valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is not installed: apt-get install valgrind' >&2; exit 1; }

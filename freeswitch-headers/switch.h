@@ -135,6 +135,7 @@ switch_status_t switch_console_set_complete(const char *string);
 
 typedef enum {
 	SWITCH_EVENT_CUSTOM = 0,
+	SWITCH_EVENT_CHANNEL_HANGUP_COMPLETE = 8,
 	SWITCH_EVENT_MESSAGE = 37,
 	SWITCH_EVENT_PRESENCE_PROBE = 41,
 	SWITCH_EVENT_MESSAGE_QUERY = 43,
@@ -245,6 +246,12 @@ struct switch_xml {
 switch_xml_t switch_xml_open_cfg(const char *file_path, switch_xml_t *node, switch_event_t *params);
 char *switch_xml_toxml_ex(switch_xml_t xml, switch_bool_t prn_header, switch_bool_t use_utf8_encoding);
 void switch_xml_free(switch_xml_t xml);
+/* With `dup`, of a copy that is freed with the document. */
+switch_xml_t switch_xml_parse_str_dynamic(char *text, switch_bool_t dup);
+/* The first child of a name, or null. */
+switch_xml_t switch_xml_child(switch_xml_t xml, const char *name);
+/* Sets an attribute to copies of the texts; gives the element. */
+switch_xml_t switch_xml_set_attr_d(switch_xml_t xml, const char *name, const char *value);
 switch_status_t switch_xml_locate_user_merged(const char *key, const char *user_name, const char *domain_name,
 											  const char *ip, switch_xml_t *user, switch_event_t *params);
 switch_status_t switch_xml_reload(const char **err);
@@ -263,6 +270,8 @@ switch_status_t switch_xml_unbind_search_function(switch_xml_binding_t **binding
 
 switch_channel_t *switch_core_session_get_channel(switch_core_session_t *session);
 const char *switch_channel_get_variable_dup(switch_channel_t *channel, const char *name, switch_bool_t dup, int index);
+switch_status_t switch_channel_set_variable_var_check(switch_channel_t *channel, const char *name, const char *value,
+													  switch_bool_t var_check);
 
 /* ---- the core's database ---- */
 

@@ -177,18 +177,25 @@ impl Bound {
     }
 }
 
+/// Every call ends with one.
+const CALL_END: EventId = EventId::Core(sys::SWITCH_EVENT_CHANNEL_HANGUP_COMPLETE, "CHANNEL_HANGUP_COMPLETE");
+
 /// The event of an event type, if it is read from one.
-fn event_of(event_type: EventType) -> Option<(EventId, &'static Headers)> {
+fn event_of(event_type: EventType) -> Option<(EventId, &'static Headers, Handle)> {
     match event_type.row().source {
-        Source::Event(subclass, headers) => Some((EventId::Custom(subclass), headers)),
+        Source::Event(subclass, headers) => Some((EventId::Custom(subclass), headers, dispatch::on_event)),
+        Source::CallEnd(headers) => Some((CALL_END, headers, dispatch::on_call_end)),
         _ => None,
     }
 }
 
+/// Takes an event of an event type.
+type Handle = fn(&Target, EventType, Texts<'_>);
+
 /// What has to be bound for these settings.
 fn events(settings: &Settings) -> Vec<EventId> {
     let types = EventType::ALL.iter().filter(|event_type| settings.needs(**event_type));
-    let of_types = types.filter_map(|event_type| event_of(*event_type)).map(|(id, _)| id);
+    let of_types = types.filter_map(|event_type| event_of(*event_type)).map(|(id, ..)| id);
     let topics = TOPICS.iter().filter(|topic| (topic.is_needed)(settings)).map(|topic| topic.event);
     of_types.chain(topics).collect()
 }
@@ -196,9 +203,8 @@ fn events(settings: &Settings) -> Vec<EventId> {
 fn bind(id: EventId, target: &Arc<Target>) -> Result<EventBinding, String> {
     let target = Arc::clone(target);
     for event_type in EventType::ALL {
-        if let Some((_, headers)) = event_of(*event_type).filter(|(there, _)| *there == id) {
-            let handler =
-                move |event: &Event<'_>| dispatch::on_event(&target, *event_type, event.texts(headers));
+        if let Some((_, headers, handle)) = event_of(*event_type).filter(|(there, ..)| *there == id) {
+            let handler = move |event: &Event<'_>| handle(&target, *event_type, event.texts(headers));
             return EventBinding::bind(id, Box::new(handler));
         }
     }

@@ -3,6 +3,7 @@
 //! All of it runs on threads that the whole switch shares: nothing here waits, does I/O or allocates.
 #![forbid(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -12,9 +13,11 @@ use crate::event::address;
 use crate::event::event_type::EventType;
 use crate::event::field::{Field, Texts};
 use crate::event::host_line::{self, RejectedBy};
+use crate::event::nowhere;
 use crate::event::signal::{Signal, transport};
 use crate::host::channel::Channel;
 use crate::host::configuration;
+use crate::host::refusal::{Answer, refusing_user};
 use crate::memory::lookup::{Client, Lookup};
 use crate::memory::unknown::Unknown;
 use crate::settings::Settings;
@@ -25,6 +28,22 @@ pub fn on_event(target: &Target, event_type: EventType, texts: Texts<'_>) {
     // Held until the signal is recorded, so that one set of settings applies to one event.
     let settings = target.journal.settings();
     match Signal::from_texts(event_type, texts) {
+        Some(mut signal) => record(target, &settings, &mut signal),
+        None => target.journal.count_skipped(&settings, event_type),
+    }
+}
+
+/// Takes the end of a call.
+pub fn on_call_end(target: &Target, event_type: EventType, mut texts: Texts<'_>) {
+    if !nowhere::is_call_to_nowhere(&texts) {
+        return;
+    }
+    // Nobody is logged in.
+    texts.set(Field::User, Some(b""));
+    texts.set(Field::Transport, texts.get(Field::Transport).and_then(transport));
+    let settings = target.journal.settings();
+    match Signal::from_texts(event_type, texts) {
+        Some(signal) if is_let_in(&settings, &signal) => {}
         Some(mut signal) => record(target, &settings, &mut signal),
         None => target.journal.count_skipped(&settings, event_type),
     }
@@ -87,9 +106,9 @@ pub fn on_warning(warning: &Warning<'_>) {
     }
 }
 
-/// Takes what FreeSWITCH looks up in its directory about credentials.
-pub fn on_lookup(target: &Target, params: &Params<'_>) {
-    let Some(mut lookup) = Lookup::from_texts(&params.texts) else { return };
+/// Takes what FreeSWITCH looks up in its directory about credentials; the answer has FreeSWITCH refuse them.
+pub fn on_lookup(target: &Target, params: &Params<'_>) -> Option<Answer> {
+    let mut lookup = Lookup::from_texts(&params.texts)?;
     let settings = target.journal.settings();
     let ip = if settings.is_proxy(lookup.ip) {
         let client = params.only(&settings.client_address_header).and_then(client_address);
@@ -97,9 +116,11 @@ pub fn on_lookup(target: &Target, params: &Params<'_>) {
     } else {
         Some(lookup.ip)
     };
-    // Only now, and never of a proxy.
+    // Of what a proxy passes on, the client is asked.
     lookup.client = ip.map(|ip| Client { ip, trusted: is_trusted(&settings, ip) });
-    target.journal.looked_up(&settings, &lookup);
+    // Whatever fails, the search continues.
+    let refuses = target.journal.looked_up(&settings, &lookup);
+    if refuses { refusing_user(lookup.domain, lookup.address) } else { None }
 }
 
 /// The address that a proxy reports: one, and nothing else.
@@ -131,6 +152,8 @@ pub fn on_report(channel: &Channel, data: &[u8]) {
     // Only now: FreeSWITCH takes the channel's lock for each of its variables.
     let settings = target.journal.settings();
     target.journal.report(&settings, &mut signal, Some(points), is_trusted(&settings, ip));
+    // Wherever the call ends, it counts once.
+    channel.set_variable(nowhere::REPORTED, c"true");
 }
 
 /// The points of a report, one unless it says so, and its reason.
@@ -165,16 +188,25 @@ fn record(target: &Target, settings: &Settings, signal: &mut Signal<'_>) {
 /// Asks FreeSWITCH for its named lists, under a lock of FreeSWITCH's.
 fn is_trusted(settings: &Settings, ip: IpAddr) -> bool {
     let trusted = &settings.trusted;
-    trusted.holds(ip) || (!trusted.lists.is_empty() && is_in_a_list(settings, ip))
+    trusted.holds(ip) || is_in_a_list(trusted.lists.iter().map(CString::as_c_str), ip)
 }
 
-fn is_in_a_list(settings: &Settings, ip: IpAddr) -> bool {
+/// Whether an ACL of the call's profile has let it in. FreeSWITCH shows that only where the profile asks others for
+/// credentials.
+fn is_let_in(settings: &Settings, call: &Signal<'_>) -> bool {
+    is_in_a_list(settings.sofia_acls.inbound_lists(call.text_or_empty(Field::Profile)), call.ip)
+}
+
+fn is_in_a_list<'a>(lists: impl Iterator<Item = &'a CStr>, ip: IpAddr) -> bool {
+    let mut lists = lists.peekable();
+    if lists.peek().is_none() {
+        return false;
+    }
     // On the stack: the handler allocates nothing.
     let mut text = [0; 64];
     let is_written = write!(&mut text[..63], "{ip}").is_ok();
-    let ip = std::ffi::CStr::from_bytes_until_nul(&text);
-    is_written
-        && ip.is_ok_and(|ip| settings.trusted.lists.iter().any(|list| configuration::acl_allows(list, ip)))
+    let ip = CStr::from_bytes_until_nul(&text);
+    is_written && ip.is_ok_and(|ip| lists.any(|list| configuration::acl_allows(list, ip)))
 }
 
 #[cfg(test)]

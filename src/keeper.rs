@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::bindings::Bindings;
 use crate::decision::Source;
 use crate::event::address;
+use crate::event::event_type::EventType;
 use crate::host::say::{Level, say};
 use crate::host::{addresses, boundary, clock, completion, configuration, registrations, state, user};
 use crate::memory::Memory;
@@ -282,7 +283,7 @@ pub fn read_settings() -> Result<(Settings, Vec<String>), String> {
             let acl_conf = configuration::read("acl.conf");
             warnings.extend(other_files::unknown_acls(&settings.trusted, acl_conf.as_deref()));
         }
-        if settings.reads_host_log() {
+        if settings.reads_host_log() || settings.needs(EventType::CallToNowhere) {
             settings.sofia_acls = SofiaAcls::parse(&configuration::read("sofia.conf").unwrap_or_default());
         }
     }

@@ -152,6 +152,18 @@ pub fn recorded(subclass: &str, changes: &[(&str, &str)]) -> Event {
     Event::hashed(&headers).expect("an event")
 }
 
+/// The recorded end of a call to a number.
+pub fn ended_call(number: &str) -> Event {
+    let recorded = fs::read_to_string("tests/data/hangup-events-1.10.12.jsonl").expect("the recorded events");
+    let number = format!("\"Caller-Destination-Number\": \"{number}\"");
+    let event = recorded.lines().find(|line| line.contains(&number)).expect("a call");
+    let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(event).expect("JSON");
+    let text = |text: &str| CString::new(text).expect("no NUL");
+    let headers: Vec<_> =
+        event.iter().map(|(name, value)| (text(name), text(value.as_str().expect("a text")))).collect();
+    Event::hashed(&headers).expect("an event")
+}
+
 /// The parameters of a look-up, as sofia gives them.
 pub fn credentials(method: &str) -> Event {
     let recorded = fs::read_to_string("tests/data/look-ups-1.11.2.jsonl").expect("the recorded look-ups");

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use mod_fail2ban::decision::{
-    Answer, Engine, Event, Lookup, Method, Request, Settings, Source, Standing, What,
+    Answer, Engine, Event, Lookup, Method, Request, Settings, Source, Standing, Typed, What,
 };
-use mod_fail2ban::timestamp::Now;
+use mod_fail2ban::time::Now;
 
 const SETTINGS: Settings = Settings { attacker_after: 10, refuses: true, tracks_known: true };
 
@@ -101,7 +101,8 @@ fn step(engine: &mut Engine, at: &mut i64, op: u8, who: u8, account: u8, more: u
 
 fn check(engine: &mut Engine, at: i64) {
     let now = Now { wall: 0, monotonic: at };
-    for attacker in engine.attackers(now) {
+    let (attackers, _) = engine.attackers_page(now, 0);
+    for attacker in attackers {
         let text = serde_json::to_string(&attacker).expect("it can be saved");
         let saved = serde_json::from_str(&text).expect("it can be read");
         assert_eq!(attacker, saved);

@@ -5,21 +5,25 @@
 mod reader;
 
 use libfuzzer_sys::fuzz_target;
-use mod_fail2ban::event::host_line;
 use mod_fail2ban::event::event_type::EventType;
 use mod_fail2ban::event::field::{Field, Texts};
+use mod_fail2ban::event::host_line;
 use mod_fail2ban::event::signal::Signal;
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
-    let event_type = EventType::ALL[usize::from(*first) % EventType::COUNT];
+    // An attacker has a line of its own kind.
+    let event_type = match EventType::ALL[usize::from(*first) % EventType::COUNT] {
+        EventType::Attacker => EventType::Reported,
+        event_type => event_type,
+    };
     if let Some(signal) = host_line::parse(rest, false).and_then(|rejection| rejection.signal) {
         reader::check(&signal);
     }
 
     // 0xFE, which UTF-8 never has, separates one header's value from the next.
     let mut values = rest.split(|byte| *byte == 0xFE);
-    let mut texts: Texts<'_> = std::array::from_fn(|_| values.next());
+    let mut texts = Texts::from(std::array::from_fn(|_| values.next()));
     if let Some(signal) = Signal::from_texts(event_type, texts) {
         reader::check(&signal);
     }

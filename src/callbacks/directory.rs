@@ -1,4 +1,4 @@
-//! Seeing what the host looks up in its directory, without ever answering.
+//! Seeing what the host looks up in its directory, and answering to have credentials refused.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -6,16 +6,18 @@ use std::ptr;
 use super::event::Event;
 use crate::event::field::{Field, Texts};
 use crate::event::headers::{Header, Headers};
-use crate::host::boundary;
+use crate::host::refusal::Answer;
+use crate::host::{boundary, bytes};
 use crate::sys;
 
 /// What sofia asks the directory about credentials. Neither the nonce nor the response is read.
 ///
 /// Others let strangers shape what they ask: mod_verto passes a client's `loginParams` on, and sofia, where it looks
 /// for a caller without credentials, the headers of an INVITE, each under its own name. But FreeSWITCH appends `key`,
-/// `user`, `domain` and then `ip`, the last only where sofia's check of credentials asks (`sofia_reg_parse_auth`, the
-/// one of those that tells an address). So only parameters that end in `ip` are sofia's own, and there the sender
-/// shapes no name but such that begin with `X-`. (Read in the sources of FreeSWITCH 1.10.12 and 1.11.2.)
+/// `user`, `domain` and then `ip`, the last only where the asker shows an address: sofia's check of credentials
+/// (`sofia_reg_parse_auth`), whose names the sender shapes only where they begin with `X-`, and mod_voicemail's lookups,
+/// which have another `action` or none and names of FreeSWITCH's alone. (Read in the sources of FreeSWITCH 1.10.12 and
+/// 1.11.2.)
 static CREDENTIALS: Headers = Headers::new(&[
     Header::new("action", Field::Action),
     Header::new("sip_profile", Field::Profile),
@@ -26,7 +28,6 @@ static CREDENTIALS: Headers = Headers::new(&[
     Header::new("sip_call_id", Field::CallId),
     Header::new("sip_auth_method", Field::Method),
     Header::new("client_port", Field::Port),
-    Header::new("domain", Field::Domain),
     Header::new(LAST, Field::Ip),
 ]);
 
@@ -46,8 +47,12 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Takes what sofia asks about credentials.
-pub type Handler = Box<dyn Fn(&Params<'_>) + Send + Sync>;
+/// The requests whose credentials can be refused.
+const METHODS: [&[u8]; 4] = [b"REGISTER", b"INVITE", b"SUBSCRIBE", b"MESSAGE"];
+
+/// Takes what sofia asks about credentials, and answers it or lets the search go on. Its answer to what is no check of
+/// credentials of a REGISTER, INVITE, SUBSCRIBE or MESSAGE is thrown away.
+pub type Handler = Box<dyn Fn(&Params<'_>) -> Option<Answer> + Send + Sync>;
 
 /// Sees lookups until it is dropped.
 pub struct DirectoryBinding {
@@ -87,12 +92,12 @@ impl Drop for DirectoryBinding {
     }
 }
 
-/// Always null: the search continues, as if nobody had been asked.
+/// Null: the search continues, as if nobody had been asked.
 unsafe extern "C" fn on_lookup(
     _section: *const c_char,
     _tag: *const c_char,
     _key: *const c_char,
-    _value: *const c_char,
+    value: *const c_char,
     params: *mut sys::switch_event_t,
     handler: *mut c_void,
 ) -> sys::switch_xml_t {
@@ -100,14 +105,23 @@ unsafe extern "C" fn on_lookup(
     let params = unsafe { params.as_ref() };
     // SAFETY: the address that the binding gave, which lives until it is unbound (*unbinding*).
     let handler = unsafe { handler.cast::<Handler>().as_ref() };
-    if let (Some(params), Some(handler)) = (params, handler) {
-        boundary::guard("the directory lookup", (), || {
-            let event = Event::from_params(params);
-            if event.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
-                let texts = event.texts(&CREDENTIALS);
-                handler(&Params { event, texts });
-            }
-        });
-    }
-    ptr::null_mut()
+    // SAFETY: a C string that lives for the call, or null.
+    let domain = unsafe { bytes(value) };
+    let (Some(params), Some(handler)) = (params, handler) else { return ptr::null_mut() };
+    let answer = boundary::guard("the directory lookup", None, || {
+        let event = Event::from_params(params);
+        if !event.last_name().is_some_and(|name| name.eq_ignore_ascii_case(LAST.as_bytes())) {
+            return None;
+        }
+        let mut texts = event.texts(&CREDENTIALS);
+        // The parameter of that name may differ: an event takes "ARRAY::…" apart.
+        texts.set(Field::Domain, domain);
+        handler(&Params { event, texts }).filter(|_| can_be_refused(&texts))
+    });
+    answer.map_or(ptr::null_mut(), Answer::into_raw)
+}
+
+fn can_be_refused(texts: &Texts<'_>) -> bool {
+    texts.get(Field::Action) == Some(b"sip_auth")
+        && texts.get(Field::Method).is_some_and(|method| METHODS.contains(&method))
 }

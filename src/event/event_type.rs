@@ -6,12 +6,15 @@
 
 use crate::event::field::Field;
 use crate::event::headers::{Header, Headers};
+use crate::event::nowhere::CALL_END;
 
 /// Where an event type comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A CUSTOM event of this subclass, with the headers that are read from it.
     Event(&'static str, &'static Headers),
+    /// The end of a call, with the headers that are read from it.
+    CallEnd(&'static Headers),
     /// A line of FreeSWITCH's own log.
     HostLog,
     /// The module derives it from events of these types.
@@ -154,6 +157,15 @@ event_types! {
         name: "reported",
         message: "A call was reported",
         source: Source::Report,
+        user: Field::User,
+        forgeable: Forgeable::OverUdp,
+        is_default: false,
+    };
+    /// A stranger's call that FreeSWITCH refused because nothing takes its number.
+    CallToNowhere Row {
+        name: "call_to_nowhere",
+        message: "A call went nowhere",
+        source: Source::CallEnd(&CALL_END),
         user: Field::User,
         forgeable: Forgeable::OverUdp,
         is_default: false,

@@ -24,11 +24,20 @@ pub enum Field {
     Success,
     Action,
     Domain,
+    Direction,
+    Cause,
+    Disposition,
+    Application,
+    AnsweredAt,
+    RangAt,
+    EarlyMediaAt,
+    BridgedAt,
+    Excuse,
 }
 
 impl Field {
     /// How many there are.
-    pub const COUNT: usize = 18;
+    pub const COUNT: usize = 27;
 
     /// Those that lines can hold, in their order, with their names there.
     pub const WRITTEN: [(Field, &'static str); 14] = [

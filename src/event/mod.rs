@@ -5,4 +5,5 @@ pub mod event_type;
 pub mod field;
 pub mod headers;
 pub mod host_line;
+pub mod nowhere;
 pub mod signal;

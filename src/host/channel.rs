@@ -34,4 +34,16 @@ impl Channel {
         // SAFETY: a C string of the session's, which lives longer, or null.
         unsafe { bytes(value) }
     }
+    /// Sets a variable of the channel, which its events show.
+    pub fn set_variable(&self, name: &CStr, value: &CStr) {
+        // SAFETY: *strings* (the host copies them); the channel lives.
+        unsafe {
+            sys::switch_channel_set_variable_var_check(
+                self.channel.as_ptr(),
+                name.as_ptr(),
+                value.as_ptr(),
+                sys::SWITCH_FALSE,
+            );
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub mod completion;
 pub mod configuration;
 pub mod file;
 pub mod library;
+pub mod refusal;
 pub mod registrations;
 pub mod say;
 pub mod state;

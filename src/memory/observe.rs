@@ -68,6 +68,9 @@ impl Memory {
                 }
             }
             EventType::AclReject => self.judge(settings, now, None, What::Acl, &mut outcome),
+            EventType::CallToNowhere => {
+                self.judge(settings, now, signal.text(Field::Transport), What::Nowhere, &mut outcome);
+            }
             _ => {}
         }
         outcome

@@ -149,7 +149,9 @@ impl Settings {
                 EventType::RegisterAttempt => self.tracks_known() || shows_transport || self.decides(),
                 EventType::VertoLoginFailure => self.tracks_known() || self.decides(),
                 EventType::RegisterFailure => self.decides(),
-                EventType::Challenge | EventType::WrongCallState => self.decides_by_all(),
+                EventType::Challenge | EventType::WrongCallState | EventType::CallToNowhere => {
+                    self.decides_by_all()
+                }
                 _ => false,
             }
     }

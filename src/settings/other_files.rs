@@ -1,6 +1,8 @@
 //! What other files of FreeSWITCH's say: `acl.conf`, `sofia.conf`, `switch.conf`.
 #![forbid(unsafe_code)]
 
+use std::ffi::{CStr, CString};
+
 use serde::Deserialize;
 
 use super::trusted::Trusted;
@@ -83,12 +85,14 @@ pub struct SofiaAcls {
     may_have_proxies: bool,
     /// Lists after whose "Rejected" sofia continues, in another context (`apply-inbound-acl` as `list:pass:fail`).
     fallback_lists: Vec<String>,
+    /// The lists of `apply-inbound-acl`, each with its profile.
+    inbound_lists: Vec<(String, CString)>,
 }
 
 impl Default for SofiaAcls {
     /// Nothing is certain.
     fn default() -> SofiaAcls {
-        SofiaAcls { may_have_proxies: true, fallback_lists: Vec::new() }
+        SofiaAcls { may_have_proxies: true, fallback_lists: Vec::new(), inbound_lists: Vec::new() }
     }
 }
 
@@ -102,22 +106,32 @@ impl SofiaAcls {
         if profiles.is_empty() {
             return SofiaAcls::default();
         }
-        let mut acls = SofiaAcls { may_have_proxies: false, fallback_lists: Vec::new() };
-        let settings = profiles.into_iter().flat_map(|profile| profile.settings);
-        for Param { name, value } in settings.flat_map(|settings| settings.param) {
+        let mut acls =
+            SofiaAcls { may_have_proxies: false, fallback_lists: Vec::new(), inbound_lists: Vec::new() };
+        let params = profiles.into_iter().flat_map(|Profile { name, settings }| {
+            let params = settings.into_iter().flat_map(|settings| settings.param);
+            params.map(move |param| (name.clone(), param))
+        });
+        for (profile, Param { name, value }) in params {
             // As sofia reads them: names in any case, and "none" is no list.
             if name.eq_ignore_ascii_case("apply-proxy-acl") {
                 acls.may_have_proxies |= !value.is_empty() && !value.eq_ignore_ascii_case("none");
             } else if name.eq_ignore_ascii_case("apply-inbound-acl") {
                 let mut parts = value.splitn(3, ':');
-                if let (Some(list), Some(_pass), Some(1..)) =
-                    (parts.next(), parts.next(), parts.next().map(str::len))
-                {
+                let list = parts.next().unwrap_or_default();
+                if let (Some(_pass), Some(1..)) = (parts.next(), parts.next().map(str::len)) {
                     acls.fallback_lists.push(list.to_owned());
                 }
+                acls.inbound_lists.extend(CString::new(list).ok().map(|list| (profile, list)));
             }
         }
         acls
+    }
+
+    /// The lists that let calls in at a profile (`apply-inbound-acl`).
+    pub fn inbound_lists<'a>(&'a self, profile: &'a [u8]) -> impl Iterator<Item = &'a CStr> {
+        let lists = self.inbound_lists.iter().filter(move |(name, _)| name.as_bytes() == profile);
+        lists.map(|(_, list)| list.as_c_str())
     }
 
     /// Whether a rejection by this list is one, and of an address that comes from the network.
@@ -146,6 +160,8 @@ struct Profiles {
 
 #[derive(Deserialize)]
 struct Profile {
+    #[serde(rename = "@name", default)]
+    name: String,
     #[serde(default)]
     settings: Vec<ProfileSettings>,
 }
@@ -198,6 +214,17 @@ mod tests {
         assert!(!inbound(&conf(r#"<param name="Apply-Proxy-ACL" value="proxies"/>"#)));
         assert!(inbound(&conf(r#"<param name="apply-inbound-acl" value="lan:inside:"/>"#)));
         assert!(!inbound(&conf(r#"<param name="Apply-Inbound-ACL" value="lan:in:out"/>"#)));
+    }
+
+    #[test]
+    fn the_lists_that_let_calls_in_are_those_of_the_calls_profile() {
+        let acls = SofiaAcls::parse(
+            r#"<configuration name="sofia.conf"><profiles><profile name="a"><settings>
+                 <param name="Apply-Inbound-ACL" value="lan"/><param name="apply-inbound-acl" value="trunks:in:out"/>
+               </settings></profile><profile name="b"><settings/></profile></profiles></configuration>"#,
+        );
+        assert_eq!(acls.inbound_lists(b"a").collect::<Vec<_>>(), [c"lan", c"trunks"]);
+        assert_eq!(acls.inbound_lists(b"b").next(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | `{"load":{}}`, `{"unload":{}}` | as the commands of FreeSWITCH; `{"load":{"path":"…"}}` loads another file |
 //! | `{"out_of_turn":"load"}`, `{"out_of_turn":"unload"}` | calls the module's function whatever is under way |
 //! | `{"api":"fail2ban status"}` | runs a command of the module's, or `reloadxml`, `reloadacl`, `version` |
-//! | `{"execute":{"app":"…","data":"…","channel":{"caller_profile":{…},"variables":{…}}}}` | runs an application on a call |
+//! | `{"execute":{"app":"…","data":"…","channel":{"caller_profile":{…},"variables":{…}}}}` | runs an application on a call; replies with its variables |
 //! | `{"fire":{"Event-Name":"CUSTOM",…}}` | delivers an event and returns when every handler has; see `headers` |
 //! | `{"locate":{"section":"directory","tag":"domain","key":"name","value":"…","params":{…}}}` | looks a piece of XML up; replies with who answered |
 //! | `{"bind_search":{"name":"…","sections":["directory"],"answers":true,"hangs":0}}` | binds a search function of another module's; `hangs`: seconds, or 0 for until it is released |
@@ -213,7 +213,7 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
         "api" => return api(loader, text()?),
         "api_in_event" => return event::while_delivering(|| api(loader, text()?)),
         "clock" => clock::set_offset(body.as_i64().ok_or("the clock is set by whole seconds")?),
-        "execute" => execute(loader, body)?,
+        "execute" => return execute(loader, body),
         "fire" => Event::new(&headers::parse(body)?)?.deliver(),
         "locate" => return locate(body),
         "bind_search" => bind_search(body)?,
@@ -272,7 +272,7 @@ fn api(loader: &Loader, line: &str) -> Answer {
     String::from_utf8(written).map(Value::String).map_err(|error| error.to_string())
 }
 
-fn execute(loader: &Loader, request: &Value) -> Result<(), String> {
+fn execute(loader: &Loader, request: &Value) -> Answer {
     let text = |name: &str| c_string(request.get(name).and_then(Value::as_str).unwrap_or_default());
     let channel = &request["channel"];
     let mut variables = headers::parse(&texts_alone(&channel["variables"]))?;
@@ -280,7 +280,10 @@ fn execute(loader: &Loader, request: &Value) -> Result<(), String> {
     let mut call = Call::new(variables);
     let app = text("app")?;
     let done = loader.execute(&app, &text("data")?, &mut call);
-    done.ok_or_else(|| format!("-ERR {} Application not found!", app.to_string_lossy()))
+    done.ok_or_else(|| format!("-ERR {} Application not found!", app.to_string_lossy()))?;
+    let text = |text: &CString| Value::from(text.to_string_lossy());
+    let texts = call.variables.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), text(value)));
+    Ok(texts.collect())
 }
 
 /// An object without its members that are null; an object where there is none.

@@ -280,7 +280,10 @@ fn the_shipped_settings_are_for_new_installations_and_load_without_a_word() {
         "auth_unconfirmed",
         "success_after_failures",
         "reported",
+        "call_to_nowhere",
     ]);
+    expected["attacker-after"] = 10.into();
+    expected["refuse-attackers"] = true.into();
     assert_eq!(shipped, expected);
     assert!(switch.host_lines("WARNING").iter().all(|line| !line.contains("fail2ban")));
     assert!(switch.host_lines("ERR").iter().all(|line| !line.contains("fail2ban")));

@@ -33,7 +33,9 @@ mod life_cycle;
 mod live;
 mod look_ups;
 mod metrics;
+mod nowhere;
 mod package;
+mod refusal;
 mod reports;
 mod rotation;
 mod shipping;
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
     known::add_to(&mut suite);
     look_ups::add_to(&mut suite);
     metrics::add_to(&mut suite);
+    refusal::add_to(&mut suite);
+    nowhere::add_to(&mut suite);
     reports::add_to(&mut suite);
     rotation::add_to(&mut suite);
     shipping::add_to(&mut suite);

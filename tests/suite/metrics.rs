@@ -29,7 +29,7 @@ pub fn add_to(suite: &mut Suite) {
     suite.add(&[], tests![every_figure_that_is_asked_for_is_there]);
 }
 
-const EVENTS: [&str; 11] = [
+const EVENTS: [&str; 12] = [
     "register_attempt",
     "register_failure",
     "wrong_call_state",
@@ -40,6 +40,7 @@ const EVENTS: [&str; 11] = [
     "auth_unconfirmed",
     "success_after_failures",
     "reported",
+    "call_to_nowhere",
     "attacker",
 ];
 

@@ -7,7 +7,8 @@ use crate::sys;
 
 /// One call. Its address is the handle of the session and of the channel.
 pub struct Call {
-    variables: Vec<(CString, CString)>,
+    /// The variables of the channel.
+    pub variables: Vec<(CString, CString)>,
 }
 
 impl Call {
@@ -59,4 +60,26 @@ pub unsafe extern "C" fn switch_channel_get_variable_dup(
 #[unsafe(no_mangle)]
 pub extern "C" fn switch_channel_get_caller_profile(_channel: *mut sys::switch_channel_t) -> *mut c_void {
     super::fault("it reads a caller's profile, which another thread may be changing");
+}
+
+/// Gives a variable another value; NULL takes it away.
+///
+/// # Safety
+/// `channel` is that of a call that is in progress, `name` a C string, and `value` one or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn switch_channel_set_variable_var_check(
+    channel: *mut sys::switch_channel_t,
+    name: *const c_char,
+    value: *const c_char,
+    _var_check: sys::switch_bool_t,
+) -> sys::switch_status_t {
+    // SAFETY: as this function asks of its caller.
+    let call = unsafe { &mut *channel.cast::<Call>() };
+    // SAFETY: as this function asks of its caller.
+    let (Some(name), value) = (unsafe { super::borrowed(name) }, unsafe { super::borrowed(value) }) else {
+        return sys::SWITCH_STATUS_FALSE;
+    };
+    call.variables.retain(|(known, _)| known.as_c_str() != name);
+    call.variables.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    sys::SWITCH_STATUS_SUCCESS
 }

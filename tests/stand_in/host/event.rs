@@ -10,8 +10,9 @@ use parking_lot::RwLock;
 use super::failures;
 
 /// The events that can be fired here, and their numbers.
-const EVENTS: [(&str, sys::switch_event_types_t); 9] = [
+const EVENTS: [(&str, sys::switch_event_types_t); 10] = [
     ("CUSTOM", sys::SWITCH_EVENT_CUSTOM),
+    ("CHANNEL_HANGUP_COMPLETE", sys::SWITCH_EVENT_CHANNEL_HANGUP_COMPLETE),
     ("MESSAGE", sys::SWITCH_EVENT_MESSAGE),
     ("PRESENCE_PROBE", sys::SWITCH_EVENT_PRESENCE_PROBE),
     ("MESSAGE_QUERY", sys::SWITCH_EVENT_MESSAGE_QUERY),
@@ -107,6 +108,15 @@ impl Event {
     #[allow(dead_code, reason = "for benchmarks")]
     pub fn headers(&self) -> *const sys::switch_event_header_t {
         self.0.headers
+    }
+
+    /// The value of the last header, if that is its name.
+    pub fn last(&self, name: &str) -> Option<CString> {
+        // SAFETY: null, or a header of this event's.
+        let last = unsafe { self.0.last_header.as_ref() }?;
+        // SAFETY: a header's texts are C strings of this event's.
+        let (there, value) = unsafe { (super::borrowed(last.name)?, super::borrowed(last.value)?) };
+        (there.to_bytes() == name.as_bytes()).then(|| value.to_owned())
     }
 
     /// As functions of the module get it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// The functions that can be made to fail.
-pub const CAN_FAIL: [&str; 8] = [
+pub const CAN_FAIL: [&str; 11] = [
     "switch_loadable_module_create_module_interface",
     "switch_loadable_module_create_interface",
     "switch_event_bind_removable",
@@ -13,6 +13,9 @@ pub const CAN_FAIL: [&str; 8] = [
     "switch_xml_bind_search_function_ret",
     "switch_xml_open_cfg",
     "_switch_core_db_handle",
+    "switch_xml_parse_str_dynamic",
+    "switch_xml_child",
+    "switch_xml_set_attr_d",
     "pthread_create",
 ];
 

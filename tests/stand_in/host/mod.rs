@@ -3,6 +3,7 @@
 //! stricter where the core would go on with a fault of the module's unseen.
 
 pub mod acl;
+pub mod answer;
 pub mod call;
 pub mod completions;
 pub mod database;
@@ -73,13 +74,14 @@ fn log_dir() -> &'static Path {
 }
 
 /// What a module may leave behind, and how much of it there is now.
-pub fn left_open() -> [(&'static str, usize); 6] {
+pub fn left_open() -> [(&'static str, usize); 7] {
     [
         ("event bindings", event::bindings()),
         ("loggers", log::loggers()),
         ("search functions", search::bindings()),
         ("database handles", database::handles()),
         ("xml handles", xml::handles()),
+        ("answers", answer::handles()),
         ("completions", completions::all().len()),
     ]
 }

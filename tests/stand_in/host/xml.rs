@@ -199,6 +199,9 @@ pub extern "C" fn switch_xml_free(xml: sys::switch_xml_t) {
     if xml.is_null() {
         return;
     }
+    if super::answer::free(xml) {
+        return;
+    }
     let mut open = OPEN.lock();
     match open.iter().position(|document| ptr::eq(&raw const *document.root, xml)) {
         Some(place) => drop(open.swap_remove(place)),

@@ -172,6 +172,33 @@ impl Agent {
         self.write(&text);
     }
 
+    /// Calls, and gives up once the server has begun to work on it: the status of the final reply.
+    pub fn give_up(&mut self, request: &Request<'_>) -> Option<u16> {
+        let (call_id, tag, branch) = (unique(), unique(), unique());
+        let invite = self.request(request, &call_id, &tag, &branch, "");
+        self.write(&invite);
+        let until = Instant::now() + PATIENCE;
+        while !self.read(until)?.starts_with("SIP/2.0 1") {}
+        thread::sleep(WAY);
+        let (uri, user) = (self.uri(request), String::from_utf8_lossy(request.user));
+        let to = request.to.unwrap_or(&user);
+        let cancel = format!(
+            "CANCEL {uri} SIP/2.0\r\n{}From: <sip:{user}@{domain}>;tag={tag}\r\nTo: <sip:{to}@{domain}>\r\n\
+             Call-ID: {call_id}\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n",
+            self.via(&branch),
+            domain = self.domain
+        );
+        self.write(cancel.as_bytes());
+        loop {
+            let message = self.read(until)?;
+            if message.contains("INVITE\r\n") && !message.starts_with("SIP/2.0 1") {
+                let reply = Reply::parse(message)?;
+                self.acknowledge(request, &reply, &call_id, &tag, &branch);
+                return Some(reply.status);
+            }
+        }
+    }
+
     fn credentials(
         &mut self,
         request: &Request<'_>,

@@ -15,6 +15,7 @@ mod drop_in;
 mod hostile;
 mod loading;
 mod look_ups;
+mod nowhere;
 mod preload;
 mod reload;
 mod rotation;
@@ -30,6 +31,7 @@ pub fn add_to(suite: &mut Suite) {
     hostile::add_to(suite);
     loading::add_to(suite);
     look_ups::add_to(suite);
+    nowhere::add_to(suite);
     preload::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);

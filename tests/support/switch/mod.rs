@@ -276,12 +276,17 @@ impl Switch {
         self.stand_in().ask(&json!({ "fail": null })) == true
     }
 
-    /// Runs an application on a call, in the stand-in only. A profile's `network_addr` may be left out.
-    pub fn execute(&self, app: &str, data: &str, profile: &Value, variables: &Value) -> Result<(), String> {
+    /// Runs an application on a call, in the stand-in only; the variables that the call has then. A profile's
+    /// `network_addr` may be left out.
+    pub fn execute(
+        &self,
+        app: &str,
+        data: &str,
+        profile: &Value,
+        variables: &Value,
+    ) -> Result<Value, String> {
         let channel = json!({ "caller_profile": profile, "variables": variables });
-        self.stand_in()
-            .try_ask(&json!({ "execute": { "app": app, "data": data, "channel": channel } }))
-            .map(drop)
+        self.stand_in().try_ask(&json!({ "execute": { "app": app, "data": data, "channel": channel } }))
     }
 
     /// Sets the registrations that the core's database has, in the stand-in only: objects with `reg_user`,
