@@ -213,6 +213,11 @@ fn is_turned_away(site: &Site) -> bool {
 fn what_an_acl_turns_away_is_logged_with_its_true_address() {
     let events = ("events", "acl_reject");
     let site = Site::start(&params(&[events]));
+    // Sofia's settings are read once FreeSWITCH has started: until then such an address may be the text of a header.
+    wait_until("sofia's settings to be read", || {
+        Calls::one("invite-rejected.xml", "1000", "").run(&site.network.attacker, site.port(V4, GUARDED_SIP));
+        site.log_text().contains("rejected by an ACL")
+    });
     for format in FORMATS {
         change_settings(&site, &[events, ("format", format)]);
         let mut expected = Vec::new();
