@@ -141,6 +141,21 @@ impl Event {
     }
 }
 
+/// The value of an event's last header, if it has that name.
+///
+/// # Safety
+/// `event` is NULL or an event that outlives the borrow.
+pub(super) unsafe fn last_value<'a>(event: *const sys::switch_event_t, name: &CStr) -> Option<&'a CStr> {
+    // SAFETY: as this function asks of its caller.
+    let event = unsafe { event.as_ref() }?;
+    // SAFETY: NULL or one of the event's headers.
+    let last = unsafe { event.last_header.as_ref() }?;
+    // SAFETY: a C string of the header's.
+    let is_it = unsafe { super::borrowed(last.name) } == Some(name);
+    // SAFETY: as above.
+    if is_it { unsafe { super::borrowed(last.value) } } else { None }
+}
+
 impl Drop for Event {
     fn drop(&mut self) {
         let mut next = self.0.headers;

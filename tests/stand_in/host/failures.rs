@@ -5,13 +5,16 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// The functions that can be made to fail.
-pub const CAN_FAIL: [&str; 7] = [
+pub const CAN_FAIL: [&str; 10] = [
     "switch_loadable_module_create_module_interface",
     "switch_loadable_module_create_interface",
     "switch_event_bind_removable",
     "switch_log_bind_logger",
     "switch_xml_bind_search_function_ret",
     "switch_xml_open_cfg",
+    "switch_xml_parse_str_dynamic",
+    "switch_xml_child",
+    "switch_xml_set_attr_d",
     "_switch_core_db_handle",
 ];
 

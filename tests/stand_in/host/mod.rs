@@ -3,6 +3,7 @@
 //! stricter where the core would go on with a fault of the module's unseen.
 
 pub mod acl;
+pub mod answer;
 pub mod call;
 pub mod completions;
 pub mod database;
@@ -79,7 +80,7 @@ pub fn left_open() -> [(&'static str, usize); 6] {
         ("loggers", log::loggers()),
         ("search functions", search::bindings()),
         ("database handles", database::handles()),
-        ("xml handles", xml::handles()),
+        ("xml handles", xml::handles() + answer::documents()),
         ("completions", completions::all().len()),
     ]
 }

@@ -136,7 +136,9 @@ pub fn locate(
                     function(section.as_ptr(), tag.as_ptr(), key.as_ptr(), value.as_ptr(), params, *user_data)
                 };
                 if !answer.is_null() {
-                    super::fault("the module answered a look-up: it may only listen");
+                    // SAFETY: the event lives through the call.
+                    super::answer::take(answer, value, unsafe { super::event::last_value(params, c"ip") });
+                    return Ok(Some("mod_fail2ban".to_owned()));
                 }
             }
             Function::Other(other) => {
