@@ -71,7 +71,7 @@ impl Answer {
     }
 
     /// The document, for FreeSWITCH to free.
-    pub(crate) fn into_raw(self) -> sys::switch_xml_t {
+    pub fn into_raw(self) -> sys::switch_xml_t {
         let raw = self.0.as_ptr();
         std::mem::forget(self);
         raw

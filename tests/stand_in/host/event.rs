@@ -110,15 +110,6 @@ impl Event {
         self.0.headers
     }
 
-    /// The value of the last header, if that is its name.
-    pub fn last(&self, name: &str) -> Option<CString> {
-        // SAFETY: null, or a header of this event's.
-        let last = unsafe { self.0.last_header.as_ref() }?;
-        // SAFETY: a header's texts are C strings of this event's.
-        let (there, value) = unsafe { (super::borrowed(last.name)?, super::borrowed(last.value)?) };
-        (there.to_bytes() == name.as_bytes()).then(|| value.to_owned())
-    }
-
     /// As functions of the module get it.
     pub fn as_ptr(&mut self) -> *mut sys::switch_event_t {
         &raw mut *self.0
@@ -149,6 +140,21 @@ impl Event {
         let subclass = unsafe { super::borrowed(self.0.subclass_name) };
         binding.subclass.is_none() || binding.subclass.as_deref() == subclass
     }
+}
+
+/// The value of an event's last header, if it has that name.
+///
+/// # Safety
+/// `event` is NULL or an event that outlives the borrow.
+pub(super) unsafe fn last_value<'a>(event: *const sys::switch_event_t, name: &CStr) -> Option<&'a CStr> {
+    // SAFETY: as this function asks of its caller.
+    let event = unsafe { event.as_ref() }?;
+    // SAFETY: NULL or one of the event's headers.
+    let last = unsafe { event.last_header.as_ref() }?;
+    // SAFETY: a C string of the header's.
+    let is_it = unsafe { super::borrowed(last.name) } == Some(name);
+    // SAFETY: as above.
+    if is_it { unsafe { super::borrowed(last.value) } } else { None }
 }
 
 impl Drop for Event {

@@ -81,7 +81,7 @@ pub fn left_open() -> [(&'static str, usize); 7] {
         ("search functions", search::bindings()),
         ("database handles", database::handles()),
         ("xml handles", xml::handles()),
-        ("answers", answer::handles()),
+        ("answers", answer::documents()),
         ("completions", completions::all().len()),
     ]
 }

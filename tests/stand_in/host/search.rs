@@ -126,7 +126,6 @@ pub fn locate(
 ) -> Result<Option<String>, String> {
     let known = SECTIONS.iter().find(|(known, _)| *known == section);
     let (_, bit) = known.ok_or_else(|| format!("no such section: {}", section.to_string_lossy()))?;
-    let ip = params.as_ref().and_then(|params| params.last("ip")).unwrap_or_default();
     let params = params.map_or(ptr::null_mut(), Event::as_ptr);
     let bindings = BINDINGS.read_recursive();
     for binding in bindings.iter().filter(|binding| binding.sections == 0 || binding.sections & bit != 0) {
@@ -137,10 +136,9 @@ pub fn locate(
                     function(section.as_ptr(), tag.as_ptr(), key.as_ptr(), value.as_ptr(), params, *user_data)
                 };
                 if !answer.is_null() {
-                    if !super::answer::refuses(answer, value, &ip) {
-                        super::fault("the module's answer to a lookup would not have sofia refuse it");
-                    }
-                    return Ok(Some("mod_fail2ban".into()));
+                    // SAFETY: the event lives through the call.
+                    super::answer::take(answer, value, unsafe { super::event::last_value(params, c"ip") });
+                    return Ok(Some("mod_fail2ban".to_owned()));
                 }
             }
             Function::Other(other) => {

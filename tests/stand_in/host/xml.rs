@@ -196,10 +196,7 @@ pub extern "C" fn switch_xml_toxml_ex(
 /// Closes a configuration; NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn switch_xml_free(xml: sys::switch_xml_t) {
-    if xml.is_null() {
-        return;
-    }
-    if super::answer::free(xml) {
+    if xml.is_null() || super::answer::free(xml) {
         return;
     }
     let mut open = OPEN.lock();
