@@ -1,7 +1,7 @@
 //! What is remembered of sources, calls and accounts, and what follows from it: which source is known, over which
 //! transport something came, the event types that no event shows, and who is an attacker.
 //!
-//! An event goes in, an [`Outcome`] comes out; what is overdue is pulled. Nothing here calls up.
+//! An event goes in, an outcome comes out; what is overdue is pulled. Nothing here calls up.
 #![forbid(unsafe_code)]
 
 pub mod accepted;
