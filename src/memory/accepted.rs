@@ -9,6 +9,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use crate::memory::account::Account;
 use crate::memory::lookup::LookupOrder;
 use crate::table::Table;
 
@@ -23,7 +24,7 @@ struct Entry {
     last: i64,
 }
 
-/// Accepted accounts, by address and user, and by address alone.
+/// Accepted accounts, by address and account, and by address alone. Not by the user: that of another domain is another's.
 pub struct Accepted {
     entries: Table<Entry>,
     hasher: RandomState,
@@ -36,15 +37,15 @@ impl Default for Accepted {
 }
 
 impl Accepted {
-    /// FreeSWITCH has accepted credentials of this user from this address, looked up then.
-    pub fn insert(&mut self, order: LookupOrder, ip: IpAddr, user: &[u8]) {
-        self.remember(order, self.hasher.hash_one((ip, user)));
+    /// FreeSWITCH has accepted credentials of this account from this address, looked up then.
+    pub fn insert(&mut self, order: LookupOrder, ip: IpAddr, account: &Account) {
+        self.remember(order, self.hasher.hash_one((ip, account)));
         self.remember(order, self.hasher.hash_one(ip));
     }
 
     /// Whether an account had been accepted at an address before this, and not long before.
-    pub fn holds(&self, by: LookupOrder, ip: IpAddr, user: &[u8]) -> bool {
-        self.holds_key(by, self.hasher.hash_one((ip, user)))
+    pub fn holds(&self, by: LookupOrder, ip: IpAddr, account: &Account) -> bool {
+        self.holds_key(by, self.hasher.hash_one((ip, account)))
     }
 
     /// Whether any account had.
@@ -78,6 +79,10 @@ mod tests {
 
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
+    fn account(text: &str) -> Account {
+        Account::new(text.as_bytes())
+    }
+
     fn order(number: u64, seconds: i64) -> LookupOrder {
         LookupOrder { number, at: Now { wall: 0, monotonic: seconds * 1_000_000 } }
     }
@@ -85,13 +90,20 @@ mod tests {
     #[test]
     fn an_account_is_accepted_from_its_lookup_on_for_two_hours_at_its_address() {
         let mut accepted = Accepted::default();
-        accepted.insert(order(5, 100), IP, b"1001");
-        assert!(!accepted.holds(order(4, 100), IP, b"1001"), "a guess before the right one");
-        assert!(accepted.holds(order(5, 100), IP, b"1001") && accepted.holds_address(order(6, 101), IP));
-        assert!(!accepted.holds(order(6, 101), IP, b"1002"));
-        assert!(!accepted.holds(order(6, 101), [10, 0, 0, 2].into(), b"1001"));
-        assert!(accepted.holds(order(9, 7299), IP, b"1001") && !accepted.holds(order(9, 7300), IP, b"1001"));
-        accepted.insert(order(10, 7400), IP, b"1001");
-        assert!(!accepted.holds(order(9, 7400), IP, b"1001"), "it was forgotten in between");
+        accepted.insert(order(5, 100), IP, &account("1001@x"));
+        assert!(!accepted.holds(order(4, 100), IP, &account("1001@x")), "a guess before the right one");
+        assert!(
+            accepted.holds(order(5, 100), IP, &account("1001@x"))
+                && accepted.holds_address(order(6, 101), IP)
+        );
+        assert!(!accepted.holds(order(6, 101), IP, &account("1002@x")));
+        assert!(!accepted.holds(order(6, 101), IP, &account("1001@y")), "another domain's");
+        assert!(!accepted.holds(order(6, 101), [10, 0, 0, 2].into(), &account("1001@x")));
+        assert!(
+            accepted.holds(order(9, 7299), IP, &account("1001@x"))
+                && !accepted.holds(order(9, 7300), IP, &account("1001@x"))
+        );
+        accepted.insert(order(10, 7400), IP, &account("1001@x"));
+        assert!(!accepted.holds(order(9, 7400), IP, &account("1001@x")), "it was forgotten in between");
     }
 }

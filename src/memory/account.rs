@@ -7,9 +7,18 @@ use crate::text::bounded_text::BoundedText;
 /// another spelling is no other account.
 pub type Account = BoundedText<96>;
 
-/// The account of a user, in the domain in which FreeSWITCH looks for it.
+/// The account of a user, in the domain in which FreeSWITCH looks for it. Where the sender chooses the domain, it could
+/// write an account's name with the `@` elsewhere, or all of it as the user of no domain. FreeSWITCH finds nobody of
+/// that name, and what follows from that must not follow for the account: hence an `@` at the end.
 pub fn of_user(user: &[u8], domain: &[u8]) -> Account {
-    if domain.is_empty() { lower_case(&[user]) } else { lower_case(&[user, b"@", domain]) }
+    let looks_like_another = (if domain.is_empty() { user } else { domain }).contains(&b'@');
+    let end: &[u8] = if looks_like_another { b"@" } else { b"" };
+    if domain.is_empty() { lower_case(&[user, end]) } else { lower_case(&[user, b"@", domain, end]) }
+}
+
+/// The account that is told as one name, `user` or `user@domain`.
+pub fn of_name(name: &[u8]) -> Account {
+    lower_case(&[name])
 }
 
 /// What stands for a gateway that this switch has registered with.
@@ -37,8 +46,10 @@ mod tests {
     #[test]
     fn another_spelling_of_a_users_name_is_the_same_account() {
         assert_eq!(of_user(b"Alice", b"Switch.Example"), of_user(b"aLICE", b"switch.example"));
-        assert_eq!(of_user(b"Alice@x", b""), of_user(b"alice", b"x"));
+        assert_eq!(of_name(b"Alice@x"), of_user(b"alice", b"x"));
         assert_ne!(of_user(b"alice", b"x"), of_user(b"bob", b"x"));
+        assert_ne!(of_user(b"alice@x", b""), of_user(b"alice", b"x"));
+        assert_ne!(of_user(b"bob", b"corp@x"), of_user(b"bob@corp", b"x"));
         assert_eq!(of_gateway(b"T").bytes(), b"gateway t");
     }
 }

@@ -53,7 +53,8 @@ impl<'a> Lookup<'a> {
             client: None,
             port: texts.get(Field::Port).filter(|port| address::is_port(port)),
             method: texts.get(Field::Method)?,
-            call_id: texts.get(Field::CallId)?,
+            // None if the sender's begins with "ARRAY::" and has nothing in it: FreeSWITCH leaves such a header out.
+            call_id: texts.or_empty(Field::CallId),
             transport: texts.get(Field::Transport).and_then(transport),
             user: texts.or_empty(Field::AuthUser),
             realm: texts.or_empty(Field::Realm),

@@ -40,12 +40,12 @@ impl Memory {
         let (Some(engine), Some(method)) = (&mut self.engine, Method::of(lookup.method)) else {
             return false;
         };
+        let account = lookup.account();
         if method == Method::Invite
-            && self.watch.as_ref().is_some_and(|watch| watch.is_accepted_call(lookup.call_id))
+            && self.watch.as_ref().is_some_and(|watch| watch.is_accepted_call(lookup.call_id, &account))
         {
             return false;
         }
-        let account = lookup.account();
         let accepted_here = self.known.as_ref().is_some_and(|known| known.has_account(now, source, &account));
         let asked = decision::Lookup {
             source,

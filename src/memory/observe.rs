@@ -61,7 +61,7 @@ impl Memory {
                     self.logged_in(now, signal, None, None, &mut outcome);
                 } else {
                     let user = signal.text_or_empty(Field::User);
-                    let account = account::of_user(user, b"");
+                    let account = account::of_name(user);
                     self.failed(now, user, &outcome);
                     let what = What::Failure { account: account.bytes(), method: None };
                     self.judge(settings, now, outcome.transport, what, &mut outcome);
@@ -156,7 +156,7 @@ impl Memory {
         }
         let (account, method) = match &refused {
             Some(refused) => (refused.account, refused.method),
-            None => (account::of_user(user, b""), None),
+            None => (account::of_name(user), None),
         };
         let what = What::Failure { account: account.bytes(), method };
         self.judge(settings, now, outcome.transport, what, &mut outcome);
@@ -198,7 +198,7 @@ impl Memory {
             let name = user.split(|&byte| byte == b'@').next().unwrap_or(user);
             if let Some(known) = &mut self.known {
                 self.has_changed = true;
-                known.learn(now, now.seconds(), source, &account::of_user(name, b""));
+                known.learn(now, now.seconds(), source, &account::of_name(name));
             }
         } else {
             outcome.has_question = self.learn(now, now.seconds(), source, user, realm);

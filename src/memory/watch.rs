@@ -7,6 +7,7 @@ use crate::decision::Method;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
 use crate::memory::accepted::Accepted;
+use crate::memory::account::{self, Account};
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
 use crate::memory::pending::{Entry, Kind, Pending, message_key};
@@ -54,7 +55,7 @@ pub struct Watch {
     unconfirmed_at: Option<i64>,
     /// When that was last out for longer than usual: wrong credentials, or a directory that takes long.
     suspected_at: i64,
-    /// Calls whose INVITE was accepted.
+    /// Calls whose INVITE was accepted, with the account: anybody may write the call-id of a call.
     calls: Marks,
     /// Lookups that FreeSWITCH may find nobody for.
     pub unknown: Unknown,
@@ -116,28 +117,34 @@ impl Watch {
     }
 
     fn is_accepted(&self, order: LookupOrder, lookup: &Lookup<'_>) -> bool {
-        lookup.client.is_some_and(|client| self.accepted.holds(order, client.ip, lookup.user))
+        lookup.client.is_some_and(|client| self.accepted.holds(order, client.ip, &lookup.account()))
     }
 
-    /// Whether a call's INVITE was accepted lately.
-    pub fn is_accepted_call(&self, call_id: &[u8]) -> bool {
-        self.calls.contains(call_id)
+    /// Whether a call's INVITE was accepted lately, with credentials of this account.
+    pub fn is_accepted_call(&self, call_id: &[u8], account: &Account) -> bool {
+        self.calls.contains((call_id, account))
     }
 
     /// Credentials came with a REGISTER or an INVITE, and FreeSWITCH has accepted them; returns what their lookup
     /// proves.
     pub fn accepted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
         let proof = self.proofs.attempted(now, attempt);
-        if let Some(user) = attempt.text(Field::AuthUser) {
+        // As it was looked up; if that was not seen, only the realm is left.
+        let realm = attempt.text_or_empty(Field::Realm);
+        let domain = proof.as_ref().map_or(realm, |proof| proof.domain.bytes());
+        let account = attempt.text(Field::AuthUser).map(|user| account::of_user(user, domain));
+        if let Some(account) = &account {
             // From its lookup on: the event comes later.
             let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);
             let client = proof.as_ref().and_then(|proof| proof.client).map_or(attempt.ip, |client| client.ip);
-            self.accepted.insert(order, client, user);
+            self.accepted.insert(order, client, account);
         }
         if let Some(call_id) = attempt.text(Field::CallId) {
             self.pending.answer_all(call_id, attempt.text(Field::Profile), Some(attempt.ip));
-            if proof.as_ref().is_some_and(|proof| proof.method == Some(Method::Invite)) {
-                self.calls.leave(now, call_id);
+            if let Some(account) = account
+                && proof.as_ref().is_some_and(|proof| proof.method == Some(Method::Invite))
+            {
+                self.calls.leave(now, (call_id, account));
             }
         }
         proof
@@ -181,8 +188,8 @@ impl Watch {
             self.proofs.answered_after(now, entry.order);
         }
         self.unconfirmed_at.take_if(|at| *at == entry.order.at.monotonic);
-        if !entry.user.is_cut() {
-            self.accepted.insert(entry.order, entry.client.ip, entry.user.bytes());
+        if !entry.account.is_cut() {
+            self.accepted.insert(entry.order, entry.client.ip, &entry.account);
         }
         Some(entry)
     }
@@ -238,7 +245,7 @@ impl Watch {
                 is_abandoned || may_have_answered
             }
             // The event of an acceptance before it may have come after it.
-            Kind::Credentials => self.accepted.holds(entry.order, entry.client.ip, entry.user.bytes()),
+            Kind::Credentials => self.accepted.holds(entry.order, entry.client.ip, &entry.account),
         }
     }
 

@@ -272,13 +272,14 @@ mod tests {
         assert_eq!(settings, Settings::defaults(Path::new("/var/log/freeswitch")));
         assert_eq!(settings.logfile, Path::new("/var/log/freeswitch/fail2ban.log"));
         let needed = EventType::ALL.iter().copied().filter(|event_type| settings.needs(*event_type));
-        let four = [
+        let five = [
             EventType::RegisterAttempt,
             EventType::RegisterFailure,
             EventType::WrongCallState,
             EventType::VertoLoginFailure,
+            EventType::Attacker,
         ];
-        assert_eq!(needed.collect::<Vec<_>>(), four, "the C module's, and what the decision is made by");
+        assert_eq!(needed.collect::<Vec<_>>(), five, "the C module's, and what the decision is made by");
         assert!(
             !settings.watches_lookups() && !settings.reads_host_log() && !settings.watches_confirmations()
         );
