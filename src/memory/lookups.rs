@@ -9,6 +9,7 @@ use super::lookup::{Client, Lookup};
 use super::outcome::Outcome;
 use super::pending::Entry;
 use super::unknown::Looked;
+use super::watch::Success;
 use crate::decision::{self, Answer, Method, What};
 use crate::settings::Settings;
 use crate::time::Now;
@@ -22,7 +23,12 @@ impl Memory {
         let refuses = lookup.client.is_some_and(|client| self.refuses(settings, now, lookup, client));
         if let Some(watch) = &mut self.watch {
             let is_watched = !refuses && lookup.client.is_some_and(|client| !client.trusted);
-            watch.looked_up(now, lookup, is_watched && settings.watches_confirmations());
+            let success = match is_watched && settings.watches_confirmations() {
+                _ if refuses => Success::Impossible,
+                true => Success::Awaited,
+                false => Success::Possible,
+            };
+            watch.looked_up(now, lookup, success);
             if is_watched && settings.decides_by_all() {
                 watch.unknown.looked_up(lookup);
             }

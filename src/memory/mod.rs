@@ -19,6 +19,7 @@ pub mod passwords;
 pub mod pending;
 pub mod proofs;
 pub mod state_file;
+pub mod subscribers;
 pub mod unknown;
 pub mod watch;
 

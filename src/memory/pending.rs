@@ -89,9 +89,9 @@ impl Default for Pending {
 }
 
 impl Pending {
-    /// FreeSWITCH has challenged. Without a call-id, credentials could never be matched to it.
+    /// FreeSWITCH has challenged.
     pub fn challenge(&mut self, order: LookupOrder, challenge: &Signal<'_>) {
-        let Some(call_id) = challenge.text(Field::CallId) else { return };
+        let call_id = challenge.text_or_empty(Field::CallId);
         let text = |field| challenge.text_or_empty(field);
         let entry = Entry {
             kind: Kind::Challenge,
@@ -109,7 +109,7 @@ impl Pending {
             profile: BoundedText::new(text(Field::Profile)),
             agent: BoundedText::new(text(Field::Agent)),
         };
-        self.insert(self.challenge_key(call_id), entry);
+        self.insert(self.challenge_key(call_id, challenge.ip), entry);
     }
 
     /// Credentials of a SUBSCRIBE or MESSAGE came; of other methods it is not known how success shows.
@@ -144,8 +144,19 @@ impl Pending {
             Kind::Challenge => (&mut self.challenges, MOST_CHALLENGES, &mut self.untracked_challenges),
             Kind::Credentials => (&mut self.credentials, MOST_CREDENTIALS, &mut self.untracked_credentials),
         };
-        let (mut count, mut last) = (0, None);
-        self.entries.find_all(key, |slot, _| (count, last) = (count + 1, Some(slot)));
+        let (mut count, mut own, mut last) = (0, 0, None);
+        self.entries.find_all(key, |slot, there| {
+            own += usize::from(there.ip == entry.ip);
+            (count, last) = (count + 1, Some(slot));
+        });
+        let mut key = key;
+        if count >= MOST_OF_ONE_CALL && own < MOST_OF_ONE_CALL {
+            // Others have filled the room of this call, which may hide nobody. What waits here instead is not found by
+            // an answer or a success.
+            key = self.hasher.hash_one((entry.kind as u8, key, entry.ip));
+            (count, last) = (0, None);
+            self.entries.find_all(key, |slot, _| (count, last) = (count + 1, Some(slot)));
+        }
         if count >= MOST_OF_ONE_CALL
             && let Some(there) = last.and_then(|slot| self.entries.get_mut(slot))
         {
@@ -161,7 +172,7 @@ impl Pending {
     /// Credentials came for a call; whether they answer a challenge. A NAT may have given the phone another address
     /// meanwhile, so if there is none from this address, one of that call from any.
     pub fn answer(&mut self, call_id: &[u8], ip: IpAddr) -> bool {
-        let key = self.challenge_key(call_id);
+        let key = self.challenge_key(call_id, ip);
         let here = self.entries.find(key, |entry| entry.ip == ip);
         here.or_else(|| self.entries.find(key, |_| true)).is_some_and(|slot| self.remove(slot).is_some())
     }
@@ -169,7 +180,7 @@ impl Pending {
     /// Good credentials came for a call: they answer all its challenges by that profile at that address, and at one
     /// other, since a NAT may have changed it. Not at more: one account does not clear a crowd that shares a call-id.
     pub fn answer_all(&mut self, call_id: &[u8], profile: Option<&[u8]>, ip: Option<IpAddr>) {
-        let key = self.challenge_key(call_id);
+        let key = self.hasher.hash_one((Kind::Challenge as u8, call_id));
         let profile = profile.map(BoundedText::new);
         let is_its = |entry: &Entry| profile.is_none_or(|profile| entry.profile == profile);
         let mut other = None;
@@ -188,8 +199,14 @@ impl Pending {
     }
 
     /// A profile has accepted a SUBSCRIBE of this call; returns the credentials that are confirmed by it.
-    pub fn confirm_call(&mut self, call_id: &[u8], profile: Option<&[u8]>) -> Option<Entry> {
-        self.confirm(self.call_key(call_id), profile)
+    /// if they `may_be`.
+    pub fn confirm_call(
+        &mut self,
+        call_id: &[u8],
+        profile: Option<&[u8]>,
+        may_be: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
+        self.confirm(self.call_key(call_id), profile, may_be)
     }
 
     /// A profile has accepted a MESSAGE from this address and port.
@@ -199,20 +216,33 @@ impl Pending {
         port: Option<&[u8]>,
         profile: Option<&[u8]>,
     ) -> Option<Entry> {
-        self.confirm(self.port_key(ip, port), profile)
+        self.confirm(self.port_key(ip, port), profile, |_| true)
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it. Another profile
-    /// may not ask for credentials.
-    fn confirm(&mut self, key: u64, profile: Option<&[u8]>) -> Option<Entry> {
+    /// may not ask for credentials. Where a client's credentials for two accounts wait for it, whose it is does not
+    /// show, and one may be a guess: it confirms neither.
+    fn confirm(
+        &mut self,
+        key: u64,
+        profile: Option<&[u8]>,
+        may_be: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
         let profile = profile.map(BoundedText::new);
+        let is_its = |entry: &Entry| profile.is_none_or(|profile| entry.profile == profile);
         let mut last = None;
         self.entries.find_all(key, |slot, entry| {
-            if profile.is_none_or(|profile| entry.profile == profile) {
+            if is_its(entry) {
                 last = Some(slot);
             }
         });
-        self.remove(last?)
+        let entry = self.entries.get(last?)?;
+        let mut has_another = false;
+        self.entries.find_all(key, |_, there| {
+            let is_another = there.account != entry.account && there.client.ip == entry.client.ip;
+            has_another |= is_its(there) && is_another;
+        });
+        if has_another || !may_be(entry) { None } else { self.remove(last?) }
     }
 
     /// Looks at the next `most` entries and takes out the first that is over.
@@ -237,8 +267,13 @@ impl Pending {
         }
     }
 
-    fn challenge_key(&self, call_id: &[u8]) -> u64 {
-        self.hasher.hash_one((Kind::Challenge as u8, call_id))
+    /// Without a call-id the address alone is left: a sender can have FreeSWITCH leave it out.
+    fn challenge_key(&self, call_id: &[u8], ip: IpAddr) -> u64 {
+        if call_id.is_empty() {
+            self.hasher.hash_one((Kind::Challenge as u8, ip))
+        } else {
+            self.hasher.hash_one((Kind::Challenge as u8, call_id))
+        }
     }
 
     fn call_key(&self, call_id: &[u8]) -> u64 {
@@ -400,19 +435,61 @@ mod tests {
         (0..1000).for_each(|number| pending.credentials(order(number), &lookup("SUBSCRIBE", "flood")));
         assert_eq!((pending.credentials, pending.untracked_credentials), (64, 936));
         assert_eq!(
-            pending.confirm_call(b"flood", None).unwrap().order,
+            pending.confirm_call(b"flood", None, |_| true).unwrap().order,
             order(999),
             "the last, not an older one"
         );
     }
 
     #[test]
+    fn what_others_send_with_a_call_id_hides_no_guess() {
+        let mut pending = Pending::default();
+        let send = |pending: &mut Pending, number: u64, from: u32| {
+            let client = Client { ip: ip(from), trusted: false };
+            let lookup = Lookup { ip: ip(from), client: Some(client), ..lookup("SUBSCRIBE", "flood") };
+            pending.credentials(order(number), &lookup);
+        };
+        (0..200).for_each(|number| send(&mut pending, number, 2));
+        (200..240).for_each(|number| send(&mut pending, number, 3));
+        let left = drain(&mut pending);
+        assert_eq!(left.iter().filter(|(_, left)| *left == ip(3)).count(), 40);
+        assert_eq!(left.len(), 64 + 40);
+    }
+
+    #[test]
+    fn a_success_that_may_be_another_accounts_confirms_nobody() {
+        let mut pending = Pending::default();
+        let own = Lookup { user: b"1005", ..lookup("SUBSCRIBE", "c") };
+        pending.credentials(order(0), &own);
+        pending.credentials(order(1), &lookup("SUBSCRIBE", "c"));
+        assert!(pending.confirm_call(b"c", None, |_| true).is_none());
+        assert_eq!(drain(&mut pending).len(), 2);
+        // Two clients of one proxy.
+        let other = Client { ip: ip(9), trusted: false };
+        let message = lookup("MESSAGE", "-");
+        pending.credentials(order(2), &Lookup { user: b"1005", client: Some(other), ..message });
+        pending.credentials(order(3), &message);
+        assert_eq!(pending.confirm_message(IP, Some(b"5060"), None).unwrap().order, order(3));
+        assert_eq!(pending.confirm_message(IP, Some(b"5060"), None).unwrap().order, order(2));
+    }
+
+    #[test]
+    fn a_challenge_whose_call_id_is_left_out_is_one_of_its_address() {
+        let mut pending = Pending::default();
+        for ip in [1, 2] {
+            pending.challenge(order(0), &Signal::new(EventType::Challenge, IpAddr::V4(ip.into()), b"1009"));
+        }
+        assert!(pending.answer(b"", ip(1)) && !pending.answer(b"", ip(1)));
+        assert_eq!(drain(&mut pending), [(0, ip(2))]);
+    }
+
+    #[test]
     fn a_success_is_of_the_last_credentials_and_of_its_profile() {
         let mut pending = Pending::default();
         (0..3).for_each(|number| pending.credentials(order(number), &lookup("SUBSCRIBE", "c")));
-        assert!(pending.confirm_call(b"c", Some(b"open")).is_none());
-        assert_eq!(pending.confirm_call(b"c", Some(b"internal")).unwrap().order, order(2));
-        assert_eq!(pending.confirm_call(b"c", None).unwrap().order, order(1));
+        assert!(pending.confirm_call(b"c", Some(b"open"), |_| true).is_none());
+        assert_eq!(pending.confirm_call(b"c", Some(b"internal"), |_| true).unwrap().order, order(2));
+        assert_eq!(pending.confirm_call(b"c", None, |_| true).unwrap().order, order(1));
         pending.credentials(order(4), &lookup("MESSAGE", "-"));
         pending.credentials(order(5), &Lookup { port: Some(b"5061"), ..lookup("MESSAGE", "-") });
         pending.credentials(order(6), &lookup("PUBLISH", "nobody knows"));

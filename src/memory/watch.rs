@@ -12,6 +12,7 @@ use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
 use crate::memory::pending::{Entry, Kind, Pending, message_key};
 use crate::memory::proofs::{Proof, Proofs, SLOW};
+use crate::memory::subscribers::Subscribers;
 use crate::memory::unknown::Unknown;
 use crate::table::Sweep;
 use crate::time::Now;
@@ -51,6 +52,10 @@ pub struct Watch {
     abandoned: Marks,
     /// Accepted MESSAGEs whose lookup was not seen, by address, port and profile.
     messages: Marks,
+    /// MESSAGEs of which nobody awaits a success: what follows them is theirs, and confirms nobody else's. By address
+    /// and port, and profile.
+    not_awaited: Marks,
+    subscribers: Subscribers,
     /// When the last SUBSCRIBE or MESSAGE was looked up, in microseconds of the monotonic clock, unless it is confirmed.
     unconfirmed_at: Option<i64>,
     /// When that was last out for longer than usual: wrong credentials, or a directory that takes long.
@@ -72,6 +77,8 @@ impl Default for Watch {
             early: Marks::new(MOST_EARLY),
             abandoned: Marks::new(MOST_ABANDONED),
             messages: Marks::new(MOST_MESSAGES),
+            not_awaited: Marks::new(MOST_MESSAGES),
+            subscribers: Subscribers::default(),
             unconfirmed_at: None,
             suspected_at: i64::MIN / 2,
             calls: Marks::new(MOST_CALLS),
@@ -97,9 +104,8 @@ impl Watch {
         }
     }
 
-    /// FreeSWITCH has looked credentials up, so they answer a challenge. Whether a success is `awaited` of those that
-    /// no event will show to be wrong.
-    pub fn looked_up(&mut self, now: Now, lookup: &Lookup<'_>, awaited: bool) {
+    /// FreeSWITCH has looked credentials up, so they answer a challenge.
+    pub fn looked_up(&mut self, now: Now, lookup: &Lookup<'_>, success: Success) {
         self.looked_up += 1;
         self.suspect(now);
         let order = self.order(now);
@@ -107,8 +113,20 @@ impl Watch {
             self.proofs.looked_up(order, lookup);
         } else {
             self.unconfirmed_at = Some(now.monotonic);
-            if awaited && !self.is_accepted(order, lookup) {
+            let is_awaited = success == Success::Awaited && !self.is_accepted(order, lookup);
+            if is_awaited {
                 self.pending.credentials(order, lookup);
+            }
+            match lookup.method {
+                _ if success == Success::Impossible => {}
+                b"SUBSCRIBE" => {
+                    self.subscribers.add(now, lookup.call_id, lookup.profile, &lookup.account());
+                }
+                b"MESSAGE" if !is_awaited => {
+                    let port = lookup.port.unwrap_or_default();
+                    self.not_awaited.leave(now, message_key(lookup.ip, port, lookup.profile));
+                }
+                _ => {}
             }
         }
         if !self.pending.answer(lookup.call_id, lookup.ip) {
@@ -161,7 +179,11 @@ impl Watch {
 
     /// A profile has accepted a SUBSCRIBE of this call; returns the credentials that are confirmed by it.
     pub fn confirmed_call(&mut self, now: Now, call_id: &[u8], profile: Option<&[u8]>) -> Option<Entry> {
-        let confirmed = self.pending.confirm_call(call_id, profile);
+        let subscribers = &self.subscribers;
+        let is_its = |entry: &Entry| {
+            profile.is_none_or(|profile| !subscribers.has_another(now, call_id, profile, &entry.account))
+        };
+        let confirmed = self.pending.confirm_call(call_id, profile, is_its);
         self.pending.answer_all(call_id, profile, confirmed.as_ref().map(|entry| entry.ip));
         self.confirmed(now, confirmed)
     }
@@ -174,6 +196,10 @@ impl Watch {
         port: Option<&[u8]>,
         profile: Option<&[u8]>,
     ) -> Option<Entry> {
+        let key = message_key(ip, port.unwrap_or_default(), profile.unwrap_or_default());
+        if self.not_awaited.take(key, |at| now.monotonic - at.monotonic < EARLY_BY) {
+            return None;
+        }
         let confirmed = self.pending.confirm_message(ip, port, profile);
         if confirmed.is_none() {
             let (port, profile) = (port.unwrap_or_default(), profile.unwrap_or_default());
@@ -255,6 +281,17 @@ impl Watch {
     }
 }
 
+/// Whether credentials that no event will show to be wrong can be seen to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Success {
+    /// They are refused.
+    Impossible,
+    /// Nobody asks for it.
+    Possible,
+    /// Without it they count as wrong.
+    Awaited,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +312,7 @@ mod tests {
     fn subscribe(watch: &mut Watch, now: Now, call_id: &str) {
         let (method, user) = (b"SUBSCRIBE", call_id.as_bytes());
         let lookup = Lookup { method, call_id: call_id.as_bytes(), user, ..Lookup::default() };
-        watch.looked_up(now, &lookup, true);
+        watch.looked_up(now, &lookup, Success::Awaited);
     }
 
     /// What is overdue by now.

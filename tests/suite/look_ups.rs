@@ -16,6 +16,8 @@ pub fn add_to(suite: &mut Suite) {
             thirty_wrong_guesses_and_the_right_one_are_thirty_lines,
             unconfirmed_credentials_are_failures_before_a_success,
             whom_freeswitch_has_accepted_is_not_accused_whatever_else_is_logged,
+            a_user_of_that_name_in_another_domain_is_accused,
+            a_success_of_ones_own_confirms_no_guess_at_anothers_account,
             look_ups_that_a_stranger_shapes_are_nobodys_credentials,
             the_realm_that_a_client_chooses_makes_no_address_more_known,
             credentials_without_an_event_answer_a_challenge,
@@ -236,6 +238,57 @@ fn whom_freeswitch_has_accepted_is_not_accused_whatever_else_is_logged() {
     wait_for_all(&switch);
 }
 
+fn a_user_of_that_name_in_another_domain_is_accused() {
+    let switch = loaded("auth_unconfirmed");
+    let params = credentials("REGISTER", "attempt-1009", PHONE, "udp");
+    assert_eq!(switch.look_up(&params), None);
+    switch.fire_event(&Event::register_attempt("1009", PHONE, "SUCCESS"));
+    look_up(&switch, "SUBSCRIBE", "own");
+    assert_eq!(status(&switch)["look_ups"]["unconfirmed_waiting"], 0);
+    let of_another = credentials("SUBSCRIBE", "guess", PHONE, "udp").map(|(name, value)| match name {
+        "domain" | "sip_auth_realm" => (name, "another.example"),
+        _ => (name, value),
+    });
+    assert_eq!(switch.look_up(&of_another), None);
+    assert_eq!(status(&switch)["look_ups"]["unconfirmed_waiting"], 1);
+}
+
+/// The stock directory has two users who need no password.
+fn a_success_of_ones_own_confirms_no_guess_at_anothers_account() {
+    let switch = loaded("auth_unconfirmed,success_after_failures");
+    let waiting = || status(&switch)["look_ups"]["unconfirmed_waiting"].clone();
+    let subscribed = |call_id: &str| {
+        let probe = [("Event-Name", "PRESENCE_PROBE"), ("sub-call-id", call_id), ("sip_profile", "internal")];
+        switch.fire(&probe);
+    };
+    look_up_of(&switch, "default", "SUBSCRIBE", "first");
+    subscribed("first");
+    assert_eq!(waiting(), 0);
+    for call_id in ["a", "b"] {
+        look_up_of(&switch, "1001", "SUBSCRIBE", call_id);
+        look_up_of(&switch, "default", "SUBSCRIBE", call_id);
+        // One to conf+NUMBER, with the event package `conference`, has two.
+        subscribed(call_id);
+        subscribed(call_id);
+    }
+    assert_eq!(waiting(), 2);
+    // With an event that comes late.
+    look_up_of(&switch, "default", "SUBSCRIBE", "c");
+    look_up_of(&switch, "1001", "SUBSCRIBE", "c");
+    subscribed("c");
+    assert_eq!(waiting(), 3);
+    let message = recorded("success-events-1.10.12.jsonl")
+        .into_iter()
+        .find(|event| event.get("Event-Name") == Some(b"MESSAGE"))
+        .expect("one was recorded")
+        .with("from_sip_ip", PHONE)
+        .with("from_sip_port", "5070");
+    look_up_of(&switch, "1001", "MESSAGE", "d");
+    look_up_of(&switch, "default", "MESSAGE", "e");
+    switch.fire_event(&message);
+    assert_eq!(waiting(), 4);
+}
+
 fn credentials_without_an_event_answer_a_challenge() {
     let switch = loaded("challenge_unanswered");
     for call in ["subscription", "message", "nobody's"] {
@@ -260,18 +313,25 @@ fn a_transport_is_told_where_a_look_up_proves_it_and_nowhere_else() {
     let failure =
         |user: &str| Event::register_failure(user, PHONE).with("contact", "<sip:x@y;transport=tls>");
     // A call-id for each, as a phone's: "attempt-USER".
+    let look_up = |user: &str, ip: &str, transport: &str| {
+        let call_id = format!("attempt-{user}");
+        let params = credentials("REGISTER", &call_id, ip, transport);
+        let params = params
+            .map(|(name, value)| if name == "sip_auth_username" { (name, user) } else { (name, value) });
+        switch.look_up(&params);
+    };
     for (user, transport) in
         [("1001", Some("tcp")), ("1002", Some("udp")), ("1003", None), ("1004", Some("UFO"))]
     {
         if let Some(transport) = transport {
-            switch.look_up(&credentials("REGISTER", &format!("attempt-{user}"), PHONE, transport));
+            look_up(user, PHONE, transport);
         }
         switch.fire_event(&attempt(user));
         switch.fire_event(&failure(user));
     }
     // The look-up of another call or of another address proves nothing.
-    switch.look_up(&credentials("REGISTER", "attempt-1006", PHONE, "tcp"));
-    switch.look_up(&credentials("REGISTER", "attempt-1005", "10.0.0.8", "tcp"));
+    look_up("1006", PHONE, "tcp");
+    look_up("1005", "10.0.0.8", "tcp");
     switch.fire_event(&attempt("1005"));
     switch.fire_event(&failure("1005"));
     // Nor does a failure without an attempt have one.

@@ -442,9 +442,11 @@ impl Running<'_> {
 
 /// The request of a look-up, for [`Switch::begin`].
 pub fn look_up(params: &[(&str, &str)]) -> Value {
+    let domain =
+        params.iter().find(|(name, _)| *name == "domain").map_or("switch.example", |(_, value)| value);
     let params: Value = params.iter().map(|(name, value)| json!([name, value])).collect();
     json!({ "locate": {
-        "section": "directory", "tag": "domain", "key": "name", "value": "switch.example", "params": params
+        "section": "directory", "tag": "domain", "key": "name", "value": domain, "params": params
     } })
 }
 
