@@ -69,7 +69,8 @@ struct Failure {
 
 /// Lookups whose events are to come.
 pub struct Proofs {
-    /// By call, address and port.
+    /// By call, address, port, user and realm: a sender may have several requests of one call under way, and some are
+    /// refused before anything is looked up.
     attempts: Table<Attempt>,
     /// By address, port and user: of attempts that were refused, since a failure does not show the call.
     failures: Table<Failure>,
@@ -106,7 +107,8 @@ impl Default for Proofs {
 impl Proofs {
     /// A REGISTER or an INVITE was looked up.
     pub fn looked_up(&mut self, order: LookupOrder, lookup: &Lookup<'_>) {
-        let key = self.hasher.hash_one((lookup.call_id, lookup.ip, lookup.port));
+        let key = (lookup.call_id, lookup.ip, lookup.port, lookup.user, lookup.realm);
+        let key = self.hasher.hash_one(key);
         let proof = Proof {
             order,
             client: lookup.client,
@@ -124,7 +126,9 @@ impl Proofs {
 
     /// An attempt came; returns what its lookup proves, if that was seen.
     pub fn attempted(&mut self, now: Now, attempt: &Signal<'_>) -> Option<Proof> {
-        let key = (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
+        let (call_id, port) = (attempt.text_or_empty(Field::CallId), attempt.text(Field::Port));
+        let (user, realm) = (attempt.text_or_empty(Field::AuthUser), attempt.text_or_empty(Field::Realm));
+        let key = (call_id, attempt.ip, port, user, realm);
         // Nothing is looked up for in vain where lookups are not seen.
         let found = if self.attempts.is_empty() {
             None
@@ -232,6 +236,7 @@ mod tests {
         signal.set(Field::Port, Some(b"5060"));
         signal.set(Field::FromUser, Some(b"1001"));
         signal.set(Field::AuthUser, Some(b"1001"));
+        signal.set(Field::Realm, Some(b"x"));
         signal
     }
 
@@ -314,6 +319,19 @@ mod tests {
         mismatch.set(Field::AuthUser, Some(b"unknown"));
         assert!(proofs.attempted(at(0), &mismatch).is_none());
         assert_eq!(proofs.hidden, 0);
+    }
+
+    #[test]
+    fn a_request_that_nothing_was_looked_up_for_takes_no_proof_of_another_of_its_call() {
+        let mut proofs = Proofs::default();
+        look_up(&mut proofs, 0, "a");
+        let mut mismatch = attempt("a");
+        mismatch.set(Field::AuthUser, Some(b"unknown"));
+        assert!(proofs.attempted(at(0), &mismatch).is_none());
+        let mut another = attempt("a");
+        another.set(Field::Realm, Some(b"z"));
+        assert!(proofs.attempted(at(0), &another).is_none());
+        assert!(proofs.attempted(at(0), &attempt("a")).is_some());
     }
 
     #[test]

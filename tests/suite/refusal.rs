@@ -20,6 +20,10 @@ pub fn add_to(suite: &mut Suite) {
             nothing_is_refused_unless_the_settings_say_so,
             no_other_lookup_is_answered,
             a_call_that_was_accepted_goes_on,
+            the_call_id_of_anothers_call_is_no_way_in,
+            a_call_id_that_freeswitch_leaves_out_is_no_way_in,
+            a_name_that_looks_like_an_account_forgives_it_nothing,
+            requests_that_are_refused_unread_hide_no_failure,
         ],
     );
 }
@@ -224,4 +228,88 @@ fn a_call_that_was_accepted_goes_on() {
     guess(&switch, "1002", "10.0.0.7", 20);
     assert_eq!(ask_in(&switch, "INVITE", "another", "1009", "10.0.0.7"), refused());
     assert_eq!(ask_in(&switch, "INVITE", "call", "1009", "10.0.0.7"), None, "a re-INVITE");
+}
+
+/// On a stock FreeSWITCH anybody has an INVITE accepted, as a user who needs no password; here as one who does, and so
+/// is known.
+fn the_call_id_of_anothers_call_is_no_way_in() {
+    let switch = Switch::loaded(REFUSING);
+    for ip in ["10.0.0.6", "10.0.0.7"] {
+        assert_eq!(ask_in(&switch, "INVITE", "call", "default", ip), None);
+        switch.fire_event(&Event::register_attempt("default", ip, "SUCCESS").with("call-id", "call"));
+        wait_until("the source to be known", || switch.api(&format!("fail2ban known {ip}")).contains("default"));
+    }
+    let guesses = (0..30).filter(|_| {
+        let is_refused = ask_in(&switch, "INVITE", "call", "1009", "10.0.0.7").is_some();
+        switch.fire_event(&Event::register_attempt("1009", "10.0.0.7", "FORBIDDEN").with("call-id", "call"));
+        switch.fire_event(&Event::register_failure("1009", "10.0.0.7"));
+        !is_refused
+    });
+    assert_eq!(guesses.count(), 10);
+}
+
+/// FreeSWITCH adds no header whose value is "ARRAY::" to an event, nor to what it asks.
+fn a_call_id_that_freeswitch_leaves_out_is_no_way_in() {
+    let switch = Switch::loaded(REFUSING);
+    for (method, ip) in [("REGISTER", "10.0.0.7"), ("INVITE", "10.0.0.8"), ("SUBSCRIBE", "10.0.0.9")] {
+        let mut params = credentials(method, "", ip, "udp").to_vec();
+        params.retain(|(name, _)| *name != "sip_call_id");
+        let guesses = (0..100).filter(|_| {
+            let is_refused = switch.look_up(&params).is_some();
+            if method != "SUBSCRIBE" {
+                switch.fire_event(&Event::register_attempt("1009", ip, "FORBIDDEN").without("call-id"));
+                switch.fire_event(&Event::register_failure("1009", ip));
+            }
+            !is_refused
+        });
+        let guesses = guesses.count();
+        assert!((10..=45).contains(&guesses), "{method}: {guesses}");
+    }
+    assert_eq!(guess(&switch, "1009", "10.0.0.7", 10), 0);
+}
+
+/// Where the realm is the domain, `1001@switch.example` of no domain is a user whom FreeSWITCH warns of, too.
+fn a_name_that_looks_like_an_account_forgives_it_nothing() {
+    let switch = Switch::loaded(REFUSING);
+    log_in(&switch, "1005", "10.0.0.1");
+    assert_eq!(guess(&switch, "1001", "10.0.0.1", 9), 9);
+    let user = "1001@switch.example";
+    let params = credentials("REGISTER", "forgiving", "10.0.0.1", "udp").map(|(name, value)| match name {
+        "sip_auth_username" => (name, user),
+        "sip_auth_realm" | "domain" => (name, ""),
+        _ => (name, value),
+    });
+    assert_eq!(switch.look_up(&params), None);
+    let text = format!(
+        "Can't find user [{user}@] from 10.0.0.1\nYou must define a domain called '' in your directory and add a user \
+         with the id=\"{user}\" attribute\nand you must configure your device to use the proper domain in its \
+         authentication credentials.\n"
+    );
+    switch.log(4, "sofia_reg.c", &text);
+    assert_eq!(guess(&switch, "1001", "10.0.0.1", 9), 1);
+}
+
+/// Where FreeSWITCH's events are late, and with `force-register-domain`, which accepts any realm.
+fn requests_that_are_refused_unread_hide_no_failure() {
+    let switch = Switch::loaded(REFUSING);
+    log_in(&switch, "1005", "10.0.0.1");
+    let mut guesses = 0;
+    for number in 0..30 {
+        let realm = format!("realm{number}");
+        let params = credentials("REGISTER", "call", "10.0.0.1", "udp").map(|(name, value)| match name {
+            "sip_auth_realm" => (name, realm.as_str()),
+            _ => (name, value),
+        });
+        guesses += usize::from(switch.look_up(&params).is_none());
+        // A request before it, whose names differ; its events come only now.
+        let attempt = Event::register_attempt("other", "10.0.0.1", "FORBIDDEN").with("call-id", "call");
+        switch.fire_event(&attempt.with("username", "unknown"));
+        switch.fire_event(&Event::register_failure("other", "10.0.0.1"));
+        let attempt = Event::register_attempt("1009", "10.0.0.1", "FORBIDDEN").with("call-id", "call");
+        switch.fire_event(&attempt.with("realm", &realm));
+        switch.fire_event(&Event::register_failure("1009", "10.0.0.1"));
+    }
+    assert_eq!(guesses, 10);
+    let why = switch.api("fail2ban why 10.0.0.1");
+    assert!(why.contains("1009@switch.example has 10 failures") && !why.contains("1009@realm"), "{why}");
 }
