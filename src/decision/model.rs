@@ -107,7 +107,10 @@ impl Model {
             }
         }
         self.neighbours.retain(|_, there| there.count > 0);
-        self.open.retain(|open| now - open.at < 10 * SECOND);
+        self.open.retain(|open| {
+            let quarter = if open.slow { 2_500_000 } else { 15 * SECOND };
+            now.div_euclid(quarter) - open.at.div_euclid(quarter) < 4
+        });
     }
 
     fn count(

@@ -10,8 +10,9 @@
 const ROWS: usize = 3;
 const WIDTH: usize = 1 << 16;
 const PARTS: usize = 4;
-/// A mark lasts for four parts of this length, less what had gone of the first: 7.5 to 10 s.
-const PART: i64 = 2_500_000;
+/// A mark lasts for four parts of this length, less what had gone of the first: where an event shows the verdict, 45 to
+/// 60 s, since that may be late, and who waits for it must not get as many guesses again; else 7.5 to 10 s.
+const PART: [i64; 2] = [15_000_000, 2_500_000];
 
 /// Lookups of one account by one source, by how their verdict shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,13 @@ pub struct Marks {
 
 #[derive(Clone, Copy, Default)]
 struct Counter {
-    /// The part of time that it was brought up to.
-    part: u32,
+    /// The parts of time that it was brought up to.
+    part: [u32; 2],
     /// Of `prompt` and `slow` lookups, those of the last four parts.
     counts: [[u16; PARTS]; 2],
 }
 
-/// Counts of lookups whose verdict is out, for ten seconds at most.
+/// Counts of lookups whose verdict is out, for a minute or ten seconds at most.
 pub struct Outstanding {
     counters: Box<[Counter]>,
 }
@@ -46,7 +47,7 @@ impl Outstanding {
         let mut least = Marks { prompt: u32::MAX, slow: u32::MAX };
         for place in places(key) {
             let counter = &mut self.counters[place];
-            counter.advance(part(at));
+            counter.advance(at);
             least.prompt = least.prompt.min(counter.sum(false));
             least.slow = least.slow.min(counter.sum(true));
         }
@@ -57,8 +58,9 @@ impl Outstanding {
     pub fn add(&mut self, at: i64, key: u64, is_slow: bool) {
         for place in places(key) {
             let counter = &mut self.counters[place];
-            counter.advance(part(at));
-            let count = &mut counter.counts[usize::from(is_slow)][counter.part as usize % PARTS];
+            counter.advance(at);
+            let kind = usize::from(is_slow);
+            let count = &mut counter.counts[kind][counter.part[kind] as usize % PARTS];
             *count = count.saturating_add(1);
         }
     }
@@ -78,17 +80,18 @@ impl Outstanding {
 
 impl Counter {
     /// Forgets what is over. Threads may come with times a little out of order: an earlier one changes nothing.
-    fn advance(&mut self, part: u32) {
-        let passed = part.wrapping_sub(self.part) as i32;
-        if passed <= 0 {
-            return;
+    fn advance(&mut self, at: i64) {
+        for (kind, counts) in self.counts.iter_mut().enumerate() {
+            let part = at.div_euclid(PART[kind]) as u32;
+            let passed = part.wrapping_sub(self.part[kind]) as i32;
+            if passed <= 0 {
+                continue;
+            }
+            for ago in 0..(passed as usize).min(PARTS) {
+                counts[part.wrapping_sub(ago as u32) as usize % PARTS] = 0;
+            }
+            self.part[kind] = part;
         }
-        for ago in 0..(passed as usize).min(PARTS) {
-            let index = part.wrapping_sub(ago as u32) as usize % PARTS;
-            self.counts[0][index] = 0;
-            self.counts[1][index] = 0;
-        }
-        self.part = part;
     }
 
     fn sum(&self, is_slow: bool) -> u32 {
@@ -96,7 +99,7 @@ impl Counter {
     }
 
     fn take_oldest(&mut self, is_slow: bool) {
-        let part = self.part;
+        let part = self.part[usize::from(is_slow)];
         let oldest_first = (1..=PARTS as u32).map(|next| part.wrapping_add(next) as usize % PARTS);
         let counts = &mut self.counts[usize::from(is_slow)];
         let oldest = oldest_first.into_iter().find(|index| counts[*index] > 0);
@@ -105,10 +108,6 @@ impl Counter {
             counts[index] -= 1;
         }
     }
-}
-
-fn part(at: i64) -> u32 {
-    at.div_euclid(PART) as u32
 }
 
 fn places(key: u64) -> [usize; ROWS] {
@@ -124,7 +123,7 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     #[test]
-    fn lookups_count_until_their_verdict_and_ten_seconds_at_most() {
+    fn lookups_count_until_their_verdict_and_for_a_minute_or_ten_seconds_at_most() {
         let mut outstanding = Outstanding::new();
         for _ in 0..5 {
             outstanding.add(0, 7, false);
@@ -132,12 +131,15 @@ mod tests {
         }
         outstanding.settle(SECOND, 7, false);
         assert_eq!(outstanding.count(SECOND, 7), Marks { prompt: 4, slow: 5 });
-        outstanding.add(5 * SECOND, 7, false);
-        assert_eq!(outstanding.count(7 * SECOND, 7), Marks { prompt: 5, slow: 5 });
-        assert_eq!(outstanding.count(10 * SECOND, 7), Marks { prompt: 1, slow: 0 });
+        outstanding.add(5 * SECOND, 7, true);
+        assert_eq!(outstanding.count(7 * SECOND, 7), Marks { prompt: 4, slow: 6 });
+        assert_eq!(outstanding.count(10 * SECOND, 7), Marks { prompt: 4, slow: 1 });
         // The clock of another thread is a little behind: nothing is lost.
-        assert_eq!(outstanding.count(9 * SECOND, 7).prompt, 1);
-        assert_eq!(outstanding.count(15 * SECOND, 7), Marks { prompt: 0, slow: 0 });
+        assert_eq!(outstanding.count(9 * SECOND, 7), Marks { prompt: 4, slow: 1 });
+        outstanding.add(30 * SECOND, 7, false);
+        assert_eq!(outstanding.count(59 * SECOND, 7), Marks { prompt: 5, slow: 0 });
+        assert_eq!(outstanding.count(60 * SECOND, 7), Marks { prompt: 1, slow: 0 });
+        assert_eq!(outstanding.count(90 * SECOND, 7), Marks { prompt: 0, slow: 0 });
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum Why {
 
 impl Engine {
     /// Whether a lookup is refused. One that is let through counts as a failure until its verdict is in, for
-    /// the same source and account and ten seconds at most.
+    /// the same source and account: a minute at most, or ten seconds where no event shows it.
     pub fn lookup(&mut self, now: Now, lookup: &Lookup<'_>) -> Answer {
         let is_exempt =
             lookup.standing == Standing::Trusted || lookup.accepted_here || lookup.source.is_loopback();
