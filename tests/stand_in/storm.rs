@@ -12,6 +12,9 @@ use crate::headers::{self, Headers};
 use crate::host::event::Event;
 use crate::host::threads;
 
+/// Between two events of a thread, in a storm without end.
+const PAUSE: Duration = Duration::from_micros(20);
+
 /// A storm under way.
 pub struct Storm {
     threads: Vec<Receiver<Vec<Sample>>>,
@@ -26,8 +29,9 @@ struct Sample {
 
 impl Storm {
     /// Starts `{"threads": …, "count": …, "seconds": …, "event": …}`. The count is that of all threads
-    /// together. Without a count and a time the storm lasts until it is stopped. `{n}` in a value becomes the
-    /// number of the event.
+    /// together. Without a count and a time the storm lasts until it is stopped, and its threads wait a moment after
+    /// each event, as FreeSWITCH's do for the next one: a lock that they all but never leave has no counterpart there.
+    /// `{n}` in a value becomes the number of the event.
     pub fn start(request: &Value) -> Result<Storm, String> {
         let number =
             |name: &str| request.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
@@ -37,12 +41,13 @@ impl Storm {
         let end = seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
         let headers = headers::parse(request.get("event").unwrap_or(&Value::Null))?;
         Event::new(&headers)?;
+        let pause = (count == usize::MAX && end.is_none()).then_some(PAUSE);
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..threads)
             .map(|thread| {
                 let (headers, stop) = (headers.clone(), Arc::clone(&stop));
                 let numbers = (thread..count).step_by(threads);
-                threads::begin(move || deliver(&headers, numbers, end, &stop))
+                threads::begin(move || deliver(&headers, numbers, end, pause, &stop))
             })
             .collect();
         Ok(Storm { threads, stop })
@@ -74,6 +79,7 @@ fn deliver(
     headers: &Headers,
     numbers: impl Iterator<Item = usize>,
     end: Option<Instant>,
+    pause: Option<Duration>,
     stop: &AtomicBool,
 ) -> Vec<Sample> {
     let is_numbered = headers.iter().any(|(_, value)| contains_number(value));
@@ -93,6 +99,7 @@ fn deliver(
             let wall = u64::try_from(wall.elapsed().as_nanos()).unwrap_or(u64::MAX);
             samples.push(Sample { wall, cpu: thread_time() - cpu });
         });
+        pause.map(std::thread::sleep);
     }
     samples
 }

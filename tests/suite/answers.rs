@@ -337,20 +337,22 @@ fn refused_attempts_are_counted() {
 
 fn an_account_under_attack_is_named() {
     let switch = loaded("");
-    for number in 0..12 {
+    for number in 0..20 {
         fail(&switch, 1, "1009", &format!("198.51.100.{number}"));
     }
-    wait_until("the account", || {
-        status(&switch)["accounts_under_attack"] == json!([{ "account": "1009", "sources": 12 }])
-    });
+    wait_until("the failures", || status(&switch)["signals"]["register_failure"]["seen"] == 20);
+    let accounts = status(&switch)["accounts_under_attack"].clone();
+    // Sources are counted by what they hash to, in 256 bits: a few may share one.
+    let sources = accounts[0]["sources"].as_u64().expect("an account under attack");
+    assert!((16..=20).contains(&sources), "{accounts}");
+    assert_eq!(accounts, json!([{ "account": "1009", "sources": sources }]));
     assert_eq!(status(&switch)["accounts_under_attack_count"], 1);
     let answer = ask(&switch, "status");
     assert!(answer.contains("\naccounts under attack, and how many sources that are not known"), "{answer}");
     let answer = ask(&switch, "why 1009");
-    assert!(
-        answer.contains("\n  1009 is under attack: 12 sources that are not known failed within an hour\n"),
-        "{answer}"
-    );
+    let under_attack =
+        format!("\n  1009 is under attack: {sources} sources that are not known failed within an hour\n");
+    assert!(answer.contains(&under_attack), "{answer}");
     assert!(ask(&switch, "forgive 1009").starts_with("+OK account 1009 is forgiven"));
     assert_eq!(status(&switch)["accounts_under_attack"], json!([]));
 }

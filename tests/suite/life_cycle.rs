@@ -67,7 +67,9 @@ fn status(switch: &Switch) -> Value {
 
 #[track_caller]
 fn assert_gone(switch: &Switch, after: &str) {
-    assert!(!switch.has_code_mapped(), "the code is still in the memory map after {after}");
+    let said =
+        || [switch.host_lines("WARNING"), switch.host_lines("ERR"), switch.host_lines("CRIT")].concat();
+    assert!(!switch.has_code_mapped(), "the code is still in the memory map after {after}: {:#?}", said());
     let threads = switch.resources().threads;
     assert!(!threads.iter().any(|name| name.contains("fail2ban")), "{after}: {threads:?}");
     if !switch.is_real() {
@@ -281,8 +283,9 @@ fn while_settings_are_read_lines_are_written_and_status_says_so() {
     assert_eq!(status(&switch)["settings"]["format"], "classic");
     switch.end_slow_settings();
     wait_until("the new settings", || status(&switch)["settings"]["format"] == "dated");
-    let text = switch.api("fail2ban status");
-    assert!(!text.contains("reload"), "status says that a reload is under way:\n{text}");
+    wait_until("status to say that no reload is under way", || {
+        !switch.api("fail2ban status").contains("reload")
+    });
 }
 
 fn the_console_gets_the_outcome_of_its_own_reload() {

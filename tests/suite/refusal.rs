@@ -237,7 +237,9 @@ fn the_call_id_of_anothers_call_is_no_way_in() {
     for ip in ["10.0.0.6", "10.0.0.7"] {
         assert_eq!(ask_in(&switch, "INVITE", "call", "default", ip), None);
         switch.fire_event(&Event::register_attempt("default", ip, "SUCCESS").with("call-id", "call"));
-        wait_until("the source to be known", || switch.api(&format!("fail2ban known {ip}")).contains("default"));
+        wait_until("the source to be known", || {
+            switch.api(&format!("fail2ban known {ip}")).contains("default")
+        });
     }
     let guesses = (0..30).filter(|_| {
         let is_refused = ask_in(&switch, "INVITE", "call", "1009", "10.0.0.7").is_some();
