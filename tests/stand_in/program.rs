@@ -15,6 +15,7 @@
 //! | `{"api_in_event":"fail2ban reload"}` | runs a command while an event is being delivered, as a Lua hook does |
 //! | `{"clock":3600}` | sets the wall clock that many seconds away from the machine's; see `clock` |
 //! | `{"fail":{"function":"switch_event_bind_removable","nth":2}}`, `{"fail":null}` | has one call of the module's fail; `null` takes it back and tells whether it was still to come |
+//! | `{"is_failure_pending":{}}` | tells that, and leaves it |
 //! | `{"registrations":[{"reg_user":"…","realm":"…","network_ip":"…","expires":0}]}` | sets what the core's database has |
 //! | `{"hang":{"call":"stat","file":"/…"}}`, `{"hang":null}` | from now on `stat` or `close` hangs for a file, as with a network file system, until `null` releases it. `{"waiting":"disk"}`: how many wait |
 //! | `{"without_password":["user@domain"]}` | these users of the directory have no password; all others have one |
@@ -230,6 +231,7 @@ fn answer(loader: &Loader, request: &Value) -> Answer {
             let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
             c_library::hang(text("call").zip(text("file").map(PathBuf::from)));
         }
+        "is_failure_pending" => return Ok(failures::is_pending().into()),
         "fail" => {
             let was_pending = failures::is_pending();
             let nth = body.get("nth").and_then(Value::as_u64).and_then(|nth| usize::try_from(nth).ok());

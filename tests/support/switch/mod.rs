@@ -271,6 +271,11 @@ impl Switch {
         self.stand_in().ask(&json!({ "fail": { "function": function, "nth": nth } }));
     }
 
+    /// Whether the call has not been made.
+    pub fn is_failure_pending(&self) -> bool {
+        self.stand_in().ask(&json!({ "is_failure_pending": {} })) == true
+    }
+
     /// Takes that back; whether the call has not been made.
     pub fn take_failure_back(&self) -> bool {
         self.stand_in().ask(&json!({ "fail": null })) == true
