@@ -9,7 +9,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-use crate::memory::account::Account;
+use crate::memory::account::{self, Account};
 use crate::memory::lookup::LookupOrder;
 use crate::table::Table;
 
@@ -39,6 +39,9 @@ impl Default for Accepted {
 impl Accepted {
     /// FreeSWITCH has accepted credentials of this account from this address, looked up then.
     pub fn insert(&mut self, order: LookupOrder, ip: IpAddr, account: &Account) {
+        if !account::is_somebodys(account) {
+            return;
+        }
         self.remember(order, self.hasher.hash_one((ip, account)));
         self.remember(order, self.hasher.hash_one(ip));
     }

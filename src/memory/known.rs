@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::decision::Source;
 use crate::event::address;
-use crate::memory::account::Account;
+use crate::memory::account::{self, Account};
 use crate::memory::busiest::Distinct;
 use crate::table::Table;
 use crate::time::Now;
@@ -150,7 +150,8 @@ impl Known {
     /// FreeSWITCH has accepted this account's credentials from this address, at `seen` (seconds of the monotonic
     /// clock).
     pub fn learn(&mut self, now: Now, seen: i64, source: Source, account: &Account) {
-        if address::is_documentation(source.first()) || !self.is_alive(seen, now) {
+        let counts = account::is_somebodys(account) && !address::is_documentation(source.first());
+        if !counts || !self.is_alive(seen, now) {
             return;
         }
         let key = self.hasher.hash_one((source, account));

@@ -91,8 +91,8 @@ impl Memory {
     }
 
     fn confirmed(&mut self, settings: &Settings, now: Now, entry: Option<Entry>) {
-        if let (Some(entry), Some(engine)) = (entry, &mut self.engine) {
-            engine.login(now, settings.source_of(entry.client.ip), entry.account.bytes(), entry.method());
+        if let Some(entry) = entry {
+            self.clear(now, settings.source_of(entry.client.ip), &entry.account, entry.method());
         }
     }
 

@@ -9,7 +9,7 @@ use super::lookup::Client;
 use super::outcome::Outcome;
 use super::pending::{Entry, Kind};
 use super::proofs::Refused;
-use crate::decision::{self, Method, Request, What};
+use crate::decision::{self, Method, Request, Source, What};
 use crate::event::event_type::EventType;
 use crate::event::field::Field;
 use crate::event::signal::{Signal, Verdict};
@@ -191,9 +191,7 @@ impl Memory {
                 });
             }
         }
-        if let Some(engine) = &mut self.engine {
-            engine.login(now, source, account.bytes(), method);
-        }
+        self.clear(now, source, &account, method);
         if login.event_type == EventType::VertoLoginFailure {
             let name = user.split(|&byte| byte == b'@').next().unwrap_or(user);
             if let Some(known) = &mut self.known {
@@ -202,6 +200,17 @@ impl Memory {
             }
         } else {
             outcome.has_question = self.learn(now, now.seconds(), source, user, realm);
+        }
+    }
+
+    /// A source has shown that it has the password of an account: its failures there are forgiven.
+    pub(super) fn clear(&mut self, now: Now, source: Source, account: &Account, method: Option<Method>) {
+        match (&mut self.engine, method) {
+            (Some(engine), _) if account::is_somebodys(account) => {
+                engine.login(now, source, account.bytes(), method);
+            }
+            (Some(engine), Some(method)) => engine.settled(now, source, account.bytes(), method),
+            _ => {}
         }
     }
 

@@ -151,6 +151,7 @@ impl Watch {
         let realm = attempt.text_or_empty(Field::Realm);
         let domain = proof.as_ref().map_or(realm, |proof| proof.domain.bytes());
         let account = attempt.text(Field::AuthUser).map(|user| account::of_user(user, domain));
+        let account = account.filter(account::is_somebodys);
         if let Some(account) = &account {
             // From its lookup on: the event comes later.
             let order = proof.as_ref().map_or(self.order(now), |proof| proof.order);

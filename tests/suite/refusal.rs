@@ -24,6 +24,7 @@ pub fn add_to(suite: &mut Suite) {
             a_call_id_that_freeswitch_leaves_out_is_no_way_in,
             a_name_that_looks_like_an_account_forgives_it_nothing,
             requests_that_are_refused_unread_hide_no_failure,
+            names_that_mean_anybody_but_one_are_one_account_and_never_known,
         ],
     );
 }
@@ -314,4 +315,19 @@ fn requests_that_are_refused_unread_hide_no_failure() {
     assert_eq!(guesses, 10);
     let why = switch.api("fail2ban why 10.0.0.1");
     assert!(why.contains("1009@switch.example has 10 failures") && !why.contains("1009@realm"), "{why}");
+}
+
+fn names_that_mean_anybody_but_one_are_one_account_and_never_known() {
+    let switch = Switch::loaded(REFUSING);
+    let guess_at_new_names = |from: usize, to: usize| {
+        (from..to).filter(|number| guess(&switch, &format!("!{number}"), "10.0.0.7", 1) == 1).count()
+    };
+    log_in(&switch, "1001", "10.0.0.7");
+    assert_eq!(guess_at_new_names(0, 5), 5);
+    // Right for the first user of the directory: that says nothing about the second, whom `!1000` means.
+    assert_eq!(ask(&switch, "REGISTER", "!zzz", "10.0.0.7"), None);
+    switch.fire_event(&Event::register_attempt("!zzz", "10.0.0.7", "SUCCESS"));
+    assert_eq!(guess_at_new_names(5, 50), 5);
+    assert!(!switch.api("fail2ban known").contains('!'));
+    assert_eq!(ask(&switch, "REGISTER", "1001", "10.0.0.7"), None);
 }
