@@ -22,6 +22,13 @@ pub const MOST_REPORTED: u32 = 1000;
 /// For how long the directory counts as at fault, in microseconds.
 const AT_FAULT: i64 = 600_000_000;
 
+/// A verdict that took longer than this shows that FreeSWITCH's events are late, in microseconds.
+const LATE: i64 = 5_000_000;
+/// For how long they then count as late, and for how long what waits for them lasts, in microseconds.
+const MINUTE: i64 = 60_000_000;
+/// How long what waits for an event lasts otherwise, in microseconds.
+pub(super) const TEN_SECONDS: i64 = 10_000_000;
+
 /// The settings that the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -95,6 +102,8 @@ pub struct Engine {
     pub(super) hasher: RandomState,
     /// Until when the directory is at fault, in microseconds of the monotonic clock.
     at_fault_until: i64,
+    /// Until when FreeSWITCH's events are late, likewise.
+    late_until: i64,
     /// Lookups that were refused.
     pub refused: u64,
     /// Attackers found, and levels.
@@ -113,6 +122,7 @@ impl Engine {
             excuses: Excuses::new(),
             hasher: RandomState::new(),
             at_fault_until: i64::MIN,
+            late_until: i64::MIN,
             refused: 0,
             found: 0,
         }
@@ -184,7 +194,24 @@ impl Engine {
     /// Whether this attempt failed because we refused it. If so it is no failure, nor is the failure that
     /// FreeSWITCH reports for it. Each refusal excuses one attempt.
     pub fn excuses(&mut self, now: Now, request: &Request<'_>) -> bool {
-        self.excuses.take(now.monotonic, request)
+        self.excuses.take(now.monotonic, self.event_limit(now.monotonic), request)
+    }
+
+    /// The verdict of a lookup has come this late, in microseconds. Where another module's handler takes its time over
+    /// each event, all are late.
+    pub fn verdict_took(&mut self, now: Now, took: i64) {
+        if took > LATE {
+            self.late_until = now.monotonic + MINUTE;
+        }
+    }
+
+    pub(super) fn are_events_late(&self, at: i64) -> bool {
+        at < self.late_until
+    }
+
+    /// For how long an event is waited for, in microseconds.
+    pub(super) fn event_limit(&self, at: i64) -> i64 {
+        if self.are_events_late(at) { MINUTE } else { TEN_SECONDS }
     }
 
     fn counts(&self, cause: Cause) -> bool {

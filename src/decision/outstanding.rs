@@ -10,15 +10,33 @@
 const ROWS: usize = 3;
 const WIDTH: usize = 1 << 16;
 const PARTS: usize = 4;
-/// A mark lasts for four parts of this length, less what had gone of the first: where an event shows the verdict, 45 to
-/// 60 s, since that may be late, and who waits for it must not get as many guesses again; else 7.5 to 10 s.
-const PART: [i64; 2] = [15_000_000, 2_500_000];
+/// For how long a mark counts, by [`Kind`]: four parts of this length, in microseconds, less what had gone of the first.
+const PART: [i64; KINDS] = [2_500_000, 15_000_000, 2_500_000];
+const KINDS: usize = 3;
+
+/// What a mark is of.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// REGISTER and INVITE, whose verdict is an event: 7.5 to 10 s.
+    Prompt,
+    /// The same: 45 to 60 s.
+    Late,
+    /// SUBSCRIBE and MESSAGE: 7.5 to 10 s, after which they are failures.
+    Slow,
+}
+
+fn kinds(is_slow: bool) -> &'static [Kind] {
+    if is_slow { &[Kind::Slow] } else { &[Kind::Prompt, Kind::Late] }
+}
 
 /// Lookups of one account by one source, by how their verdict shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// REGISTER and INVITE, whose verdict is an event.
+    /// REGISTER and INVITE, of the last ten seconds.
     pub prompt: u32,
+    /// The same, of the last minute: where events come late, a guesser that waits ten seconds must not get as many
+    /// guesses again.
+    pub late: u32,
     /// SUBSCRIBE and MESSAGE, whose verdict takes seconds.
     pub slow: u32,
 }
@@ -26,30 +44,31 @@ pub struct Marks {
 #[derive(Clone, Copy, Default)]
 struct Counter {
     /// The parts of time that it was brought up to.
-    part: [u32; 2],
-    /// Of `prompt` and `slow` lookups, those of the last four parts.
-    counts: [[u16; PARTS]; 2],
+    part: [u32; KINDS],
+    /// The marks of the last four parts.
+    counts: [[u16; PARTS]; KINDS],
 }
 
-/// Counts of lookups whose verdict is out, for a minute or ten seconds at most.
+/// Counts of lookups whose verdict is out.
 pub struct Outstanding {
     counters: Box<[Counter]>,
 }
 
 impl Outstanding {
-    /// None. About 4 MB.
+    /// None. About 7 MB.
     pub fn new() -> Outstanding {
         Outstanding { counters: vec![Counter::default(); ROWS * WIDTH].into_boxed_slice() }
     }
 
     /// How many there are; `key` is a keyed hash of source and account.
     pub fn count(&mut self, at: i64, key: u64) -> Marks {
-        let mut least = Marks { prompt: u32::MAX, slow: u32::MAX };
+        let mut least = Marks { prompt: u32::MAX, late: u32::MAX, slow: u32::MAX };
         for place in places(key) {
             let counter = &mut self.counters[place];
             counter.advance(at);
-            least.prompt = least.prompt.min(counter.sum(false));
-            least.slow = least.slow.min(counter.sum(true));
+            least.prompt = least.prompt.min(counter.sum(Kind::Prompt));
+            least.late = least.late.min(counter.sum(Kind::Late));
+            least.slow = least.slow.min(counter.sum(Kind::Slow));
         }
         least
     }
@@ -59,21 +78,26 @@ impl Outstanding {
         for place in places(key) {
             let counter = &mut self.counters[place];
             counter.advance(at);
-            let kind = usize::from(is_slow);
-            let count = &mut counter.counts[kind][counter.part[kind] as usize % PARTS];
-            *count = count.saturating_add(1);
+            for kind in kinds(is_slow).iter().map(|kind| *kind as usize) {
+                let count = &mut counter.counts[kind][counter.part[kind] as usize % PARTS];
+                *count = count.saturating_add(1);
+            }
         }
     }
 
     /// The verdict of one is in.
     pub fn settle(&mut self, at: i64, key: u64, is_slow: bool) {
-        let count = self.count(at, key);
-        // A verdict whose lookup was not marked takes nothing from others that share its counters.
-        if (if is_slow { count.slow } else { count.prompt }) == 0 {
-            return;
-        }
-        for place in places(key) {
-            self.counters[place].take_oldest(is_slow);
+        let Marks { prompt, late, slow } = self.count(at, key);
+        for kind in kinds(is_slow) {
+            let count = match kind {
+                Kind::Prompt => prompt,
+                Kind::Late => late,
+                Kind::Slow => slow,
+            };
+            // A verdict whose lookup was not marked takes nothing from others that share its counters.
+            if count > 0 {
+                places(key).into_iter().for_each(|place| self.counters[place].take_oldest(*kind));
+            }
         }
     }
 }
@@ -94,14 +118,14 @@ impl Counter {
         }
     }
 
-    fn sum(&self, is_slow: bool) -> u32 {
-        self.counts[usize::from(is_slow)].iter().map(|count| u32::from(*count)).sum()
+    fn sum(&self, kind: Kind) -> u32 {
+        self.counts[kind as usize].iter().map(|count| u32::from(*count)).sum()
     }
 
-    fn take_oldest(&mut self, is_slow: bool) {
-        let part = self.part[usize::from(is_slow)];
+    fn take_oldest(&mut self, kind: Kind) {
+        let part = self.part[kind as usize];
         let oldest_first = (1..=PARTS as u32).map(|next| part.wrapping_add(next) as usize % PARTS);
-        let counts = &mut self.counts[usize::from(is_slow)];
+        let counts = &mut self.counts[kind as usize];
         let oldest = oldest_first.into_iter().find(|index| counts[*index] > 0);
         // One that is full has lost count, and stays until it is over.
         if let Some(index) = oldest.filter(|index| counts[*index] < u16::MAX) {
@@ -123,23 +147,27 @@ mod tests {
     const SECOND: i64 = 1_000_000;
 
     #[test]
-    fn lookups_count_until_their_verdict_and_for_a_minute_or_ten_seconds_at_most() {
+    fn lookups_count_until_their_verdict_and_for_so_long_at_most() {
         let mut outstanding = Outstanding::new();
+        let marks = |prompt, late, slow| Marks { prompt, late, slow };
         for _ in 0..5 {
             outstanding.add(0, 7, false);
             outstanding.add(0, 7, true);
         }
         outstanding.settle(SECOND, 7, false);
-        assert_eq!(outstanding.count(SECOND, 7), Marks { prompt: 4, slow: 5 });
+        assert_eq!(outstanding.count(SECOND, 7), marks(4, 4, 5));
+        outstanding.add(5 * SECOND, 7, false);
         outstanding.add(5 * SECOND, 7, true);
-        assert_eq!(outstanding.count(7 * SECOND, 7), Marks { prompt: 4, slow: 6 });
-        assert_eq!(outstanding.count(10 * SECOND, 7), Marks { prompt: 4, slow: 1 });
+        assert_eq!(outstanding.count(7 * SECOND, 7), marks(5, 5, 6));
+        assert_eq!(outstanding.count(10 * SECOND, 7), marks(1, 5, 1));
         // The clock of another thread is a little behind: nothing is lost.
-        assert_eq!(outstanding.count(9 * SECOND, 7), Marks { prompt: 4, slow: 1 });
+        assert_eq!(outstanding.count(9 * SECOND, 7), marks(1, 5, 1));
         outstanding.add(30 * SECOND, 7, false);
-        assert_eq!(outstanding.count(59 * SECOND, 7), Marks { prompt: 5, slow: 0 });
-        assert_eq!(outstanding.count(60 * SECOND, 7), Marks { prompt: 1, slow: 0 });
-        assert_eq!(outstanding.count(90 * SECOND, 7), Marks { prompt: 0, slow: 0 });
+        assert_eq!(outstanding.count(59 * SECOND, 7), marks(0, 6, 0));
+        outstanding.settle(59 * SECOND, 7, false);
+        assert_eq!(outstanding.count(59 * SECOND, 7), marks(0, 5, 0));
+        assert_eq!(outstanding.count(60 * SECOND, 7), marks(0, 1, 0));
+        assert_eq!(outstanding.count(90 * SECOND, 7), marks(0, 0, 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::engine::Engine;
+use super::engine::{Engine, TEN_SECONDS};
 use super::event::{Method, Standing};
 use super::excuse::Request;
 use super::outstanding::Marks;
@@ -12,8 +12,6 @@ use crate::time::Now;
 
 /// So many lookups by SUBSCRIBE and MESSAGE at once are a phone with many keys.
 const KEYS: u32 = 32;
-/// A lookup without a verdict counts for so long, in microseconds.
-const VERDICT: i64 = 10_000_000;
 
 /// FreeSWITCH asks for an account, to check credentials.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +70,7 @@ pub enum Why {
 
 impl Engine {
     /// Whether a lookup is refused. One that is let through counts as a failure until its verdict is in, for
-    /// the same source and account: a minute at most, or ten seconds where no event shows it.
+    /// the same source and account and ten seconds at most; a minute where events are late.
     pub fn lookup(&mut self, now: Now, lookup: &Lookup<'_>) -> Answer {
         let is_exempt =
             lookup.standing == Standing::Trusted || lookup.accepted_here || lookup.source.is_loopback();
@@ -87,7 +85,8 @@ impl Engine {
         self.refused += 1;
         if !lookup.method.is_slow() {
             let Lookup { call_id, method, ip, port, .. } = *lookup;
-            self.excuses.add(now.monotonic, &Request { call_id, method, ip, port });
+            let lasts = self.event_limit(now.monotonic);
+            self.excuses.add(now.monotonic, lasts, &Request { call_id, method, ip, port });
         }
         Answer::Refuse(refusal)
     }
@@ -123,13 +122,14 @@ impl Engine {
 
     /// Counts lookups without a verdict as failures, and marks this one if it is let through.
     fn refuse_outstanding(&mut self, at: i64, method: Method, key: u64, failures: u32) -> Option<Refusal> {
-        let Marks { prompt, slow } = self.outstanding.count(at, key);
+        let Marks { prompt, late, slow } = self.outstanding.count(at, key);
         let attacker_after = self.settings.attacker_after;
         // Once there are enough failures, it is one at a time.
         let allowance = if failures < attacker_after { KEYS } else { 0 };
+        let prompt = if self.are_events_late(at) { late } else { prompt };
         let counted = prompt + slow.saturating_sub(allowance);
         if counted > 0 && failures + counted >= attacker_after {
-            return Some(Refusal { why: Why::Outstanding, remaining: VERDICT, first: false });
+            return Some(Refusal { why: Why::Outstanding, remaining: TEN_SECONDS, first: false });
         }
         self.outstanding.add(at, key, method.is_slow());
         None

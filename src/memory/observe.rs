@@ -85,6 +85,9 @@ impl Memory {
             // Made up, or too late: FreeSWITCH challenges again, and that is to be answered.
             Verdict::Stale => None,
         });
+        if let (Some(engine), Some(proof)) = (&mut self.engine, &proof) {
+            engine.verdict_took(now, now.monotonic - proof.order.at.monotonic);
+        }
         let client = proof.as_ref().map_or(Some(sender), |proof| proof.client);
         let client = client.filter(|client| !settings.is_proxy(client.ip));
         let Some(client) = client else { return Outcome::of_nobody(settings, attempt.ip) };
@@ -109,22 +112,26 @@ impl Memory {
         method: Option<Method>,
         outcome: &mut Outcome,
     ) {
-        let request = method.map(|method| Request {
-            call_id: attempt.text_or_empty(Field::CallId),
-            method,
-            ip: attempt.ip,
-            port: attempt.text(Field::Port),
+        let is_unread = attempt.text(Field::AuthUser) == Some(b"unknown");
+        let methods: &[Method] = match &method {
+            Some(method) => std::slice::from_ref(method),
+            // Of what was not looked up, nothing was refused.
+            None if is_unread => &[],
+            // So many lookups are under way that this one is forgotten.
+            None => &[Method::Register, Method::Invite],
+        };
+        let (call_id, ip, port) =
+            (attempt.text_or_empty(Field::CallId), attempt.ip, attempt.text(Field::Port));
+        outcome.is_silent = self.engine.as_mut().is_some_and(|engine| {
+            methods.iter().any(|&method| engine.excuses(now, &Request { call_id, method, ip, port }))
         });
-        let engine = self.engine.as_mut();
-        outcome.is_silent =
-            engine.zip(request).is_some_and(|(engine, request)| engine.excuses(now, &request));
         let domain = domain.unwrap_or(attempt.text_or_empty(Field::Realm));
         let refused = Refused {
             client: outcome.client,
             transport: outcome.transport,
             account: account::of_user(attempt.auth_user(), domain),
             method,
-            is_unread: attempt.text(Field::AuthUser) == Some(b"unknown"),
+            is_unread,
             is_ours: outcome.is_silent,
         };
         if let Some(watch) = &mut self.watch {

@@ -15,7 +15,8 @@ use crate::time::Now;
 
 /// The event of an attempt follows its lookup within this time, in microseconds.
 const LASTS: i64 = 60_000_000;
-const MOST: usize = 2048;
+/// A directory that takes eight seconds, and a thousand requests a second.
+const MOST: usize = 8192;
 /// A verdict that takes longer than this, in microseconds, shows a slow directory.
 pub const SLOW: i64 = 500_000;
 /// For this long after the module was bound, an attempt may be of a lookup before that, in microseconds.
@@ -76,6 +77,8 @@ pub struct Proofs {
     failures: Table<Failure>,
     hasher: RandomState,
     bound_at: Option<Now>,
+    /// When a lookup was last pushed out before its attempt was seen, in microseconds of the monotonic clock.
+    lost_at: i64,
     /// When the directory was last seen to be slow, in microseconds of the monotonic clock.
     slow_at: i64,
     /// How long it took at most, of late, in microseconds.
@@ -95,6 +98,7 @@ impl Default for Proofs {
             failures: Table::new(MOST),
             hasher: RandomState::new(),
             bound_at: None,
+            lost_at: i64::MIN / 2,
             slow_at: i64::MIN / 2,
             slow_for: 0,
             looked_at: i64::MIN,
@@ -120,6 +124,9 @@ impl Proofs {
         if let Some(attempt) = found {
             *attempt = Attempt { proof, lookups: attempt.lookups.saturating_add(1), is_awaited: true };
         } else {
+            if self.attempts.len() == MOST {
+                self.lost_at = order.at.monotonic;
+            }
             self.attempts.insert_evicting(key, Attempt { proof, lookups: 1, is_awaited: true });
         }
     }
@@ -150,6 +157,7 @@ impl Proofs {
             self.answered_after(now, proof.order);
         } else if attempt.text(Field::AuthUser).is_some_and(|user| user != b"unknown")
             && self.bound_at.is_some_and(|at| now.monotonic - at.monotonic >= UNDER_WAY)
+            && now.monotonic - self.lost_at >= LASTS
         {
             // Names that do not match are refused before anything is looked up, and then the user is "unknown".
             self.hidden += 1;

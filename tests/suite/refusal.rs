@@ -25,6 +25,7 @@ pub fn add_to(suite: &mut Suite) {
             a_name_that_looks_like_an_account_forgives_it_nothing,
             requests_that_are_refused_unread_hide_no_failure,
             names_that_mean_anybody_but_one_are_one_account_and_never_known,
+            more_refusals_than_lookups_are_remembered_are_no_failures_and_hide_nothing,
         ],
     );
 }
@@ -330,4 +331,26 @@ fn names_that_mean_anybody_but_one_are_one_account_and_never_known() {
     assert_eq!(guess_at_new_names(5, 50), 5);
     assert!(!switch.api("fail2ban known").contains('!'));
     assert_eq!(ask(&switch, "REGISTER", "1001", "10.0.0.7"), None);
+}
+
+fn more_refusals_than_lookups_are_remembered_are_no_failures_and_hide_nothing() {
+    let switch = Switch::loaded(REFUSING);
+    assert_eq!(guess(&switch, "1009", "10.0.0.7", 20), 10);
+    // More than are remembered, before the first event.
+    let calls: Vec<String> = (0..9000).map(|number| format!("call{number}")).collect();
+    for call_id in &calls {
+        assert_eq!(ask_in(&switch, "REGISTER", call_id, "1009", "10.0.0.7"), refused());
+    }
+    // The first are forgotten.
+    for call_id in &calls[..500] {
+        switch.fire_event(&Event::register_attempt("1009", "10.0.0.7", "FORBIDDEN").with("call-id", call_id));
+        switch.fire_event(&Event::register_failure("1009", "10.0.0.7"));
+    }
+    assert!(
+        switch.api("fail2ban attackers").contains(" failure=10\n"),
+        "{}",
+        switch.api("fail2ban attackers")
+    );
+    let status = switch.api("fail2ban status");
+    assert!(!status.contains("HIDDEN"), "{status}");
 }
