@@ -6,11 +6,12 @@ use std::net::IpAddr;
 
 use super::account::Account;
 use super::attack::{Attacker, period};
-use super::cause::{Cause, Counts, UNKNOWN_USER_AGAIN};
+use super::cause::{Cause, UNKNOWN_USER_AGAIN};
 use super::event::{Event, Method, Standing, What};
 use super::excuse::{Excuses, Request};
-use super::guessed::{AccountUnderAttack, GuessedAccounts};
+use super::guessed::GuessedAccounts;
 use super::neighbours::Neighbours;
+use super::outcome::{Found, Outcome, Settings};
 use super::outstanding::Outstanding;
 use super::record::{Added, Record};
 use super::source::Source;
@@ -21,74 +22,12 @@ use crate::time::Now;
 pub const MOST_REPORTED: u32 = 1000;
 /// For how long the directory counts as at fault, in microseconds.
 const AT_FAULT: i64 = 600_000_000;
-
 /// A verdict that took longer than this shows that FreeSWITCH's events are late, in microseconds.
 const LATE: i64 = 5_000_000;
 /// For how long they then count as late, and for how long what waits for them lasts, in microseconds.
 const MINUTE: i64 = 60_000_000;
 /// How long what waits for an event lasts otherwise, in microseconds.
 pub(super) const TEN_SECONDS: i64 = 10_000_000;
-
-/// The settings that the decision depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `attacker-after`, in points; 0: nothing is decided.
-    pub attacker_after: u32,
-    /// `refuse-attackers`; needs `tracks_known`.
-    pub refuses: bool,
-    /// `known-for` is above 0. Without it nobody is known, and only `failure` and `report` count.
-    pub tracks_known: bool,
-}
-
-/// What an event led to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// The source is an attacker from now on, or one of the next level: an `attacker` line and a WARNING.
-    pub attacker: Option<Found>,
-    /// One WARNING: many sources fail at this account.
-    pub account_under_attack: Option<AccountUnderAttack>,
-    /// One WARNING: the directory does not find an account that it had a short while ago.
-    pub directory_at_fault: bool,
-}
-
-/// An attacker, for the `attacker` line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
-    /// The source.
-    pub source: Source,
-    /// The address that it used last.
-    pub ip: IpAddr,
-    /// The points that came over TCP, TLS, WS or WSS suffice alone, or an operator has reported it.
-    pub proven: bool,
-    /// Points that are not forgiven.
-    pub points: u32,
-    /// Level, from 1 on.
-    pub level: u32,
-    /// What it did.
-    pub causes: Counts,
-    /// How many different accounts it tried.
-    pub accounts: u32,
-    /// For how long it is refused, in microseconds.
-    pub period: i64,
-}
-
-impl Found {
-    /// One of a test: with this many failures.
-    pub fn of_test(source: Source, ip: IpAddr, failures: u32) -> Found {
-        let mut causes = Counts::default();
-        causes.add(Cause::Failure, failures);
-        Found {
-            source,
-            ip,
-            proven: false,
-            points: failures,
-            level: 1,
-            causes,
-            accounts: 1,
-            period: period(1),
-        }
-    }
-}
 
 /// Decides who is an attacker, and whose lookups are refused. In memory of fixed size: about 40 MB once all of it
 /// has been used; no step allocates.

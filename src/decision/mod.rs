@@ -11,7 +11,8 @@
 //!          ├─ neighbours    account by account at known sources
 //!          ├─ outstanding   lookups whose verdict is out
 //!          └─ excuse        our own refusals
-//!  refusal, report: what else can be asked of the engine
+//!  refusal, query, saved: what else can be asked of the engine
+//!  event, outcome, report: what goes in and comes out
 //! ```
 #![forbid(unsafe_code)]
 
@@ -24,12 +25,15 @@ mod event;
 mod excuse;
 mod guessed;
 mod neighbours;
+mod outcome;
 mod outstanding;
+mod query;
 mod ranked;
 mod record;
 mod refusal;
 mod report;
 mod returning;
+mod saved;
 pub mod source;
 mod sources;
 
@@ -40,10 +44,11 @@ mod tests;
 
 pub use account::{Name, Typed};
 pub use cause::{Cause, Counts};
-pub use engine::{Engine, Found, Outcome, Settings};
+pub use engine::Engine;
 pub use event::{Event, Method, Standing, What};
 pub use excuse::Request;
 pub use guessed::AccountUnderAttack;
+pub use outcome::{Found, Outcome, Settings};
 pub use refusal::{Answer, Lookup, Refusal, Why};
 pub use report::{AccountAtSource, AccountReport, AttackReport, CauseReport, SourceReport, TriedReport};
 pub use source::Source;
