@@ -38,6 +38,8 @@ pub mod source;
 mod sources;
 
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
