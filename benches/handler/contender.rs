@@ -62,6 +62,8 @@ impl Site {
     pub fn load(&self, name: &str, params: &str) -> Contender {
         let log = self.path("bench.log");
         drop(fs::remove_file(&log));
+        // What another benchmark has taught it.
+        drop(fs::remove_file(self.path("fail2ban.state")));
         self.configure(&log, params);
         match name {
             "C module's stand-in" => {
@@ -164,8 +166,8 @@ pub fn ended_call(number: &str) -> Event {
     Event::hashed(&headers).expect("an event")
 }
 
-/// The parameters of a look-up, as sofia gives them.
-pub fn credentials(method: &str) -> Event {
+/// The parameters of look-ups, as sofia gives them, each of a call of its own.
+pub fn credentials(method: &str, calls: usize) -> Vec<Event> {
     let recorded = fs::read_to_string("tests/data/look-ups-1.11.2.jsonl").expect("the recorded look-ups");
     let look_up = recorded.lines().find(|line| line.contains(&format!("\"{method}\""))).expect("a look-up");
     let look_up: serde_json::Map<String, serde_json::Value> = serde_json::from_str(look_up).expect("JSON");
@@ -174,7 +176,13 @@ pub fn credentials(method: &str) -> Event {
         look_up.iter().map(|(name, value)| (text(name), text(value.as_str().unwrap_or_default()))).collect();
     // The parser sorts names; FreeSWITCH has this one last.
     headers.sort_by_key(|(name, _)| name.as_c_str() == c"ip");
-    Event::hashed(&headers).expect("an event")
+    let call_id = headers.iter().position(|(name, _)| name.as_c_str() == c"sip_call_id").expect("a call");
+    (0..calls)
+        .map(|number| {
+            headers[call_id].1 = text(&format!("call-{number}@10.77.1.11"));
+            Event::hashed(&headers).expect("an event")
+        })
+        .collect()
 }
 
 /// What the C module does with an event: look two headers up, format the line, write it.
@@ -234,10 +242,4 @@ fn header<'a>(event: &'a Event, name: &CStr) -> &'a CStr {
 #[unsafe(no_mangle)]
 pub extern "C" fn switch_micro_time_now() -> i64 {
     host::now()
-}
-
-/// What an earlier build of the module asks its host for, so that it can be loaded; no benchmark runs an application.
-#[unsafe(no_mangle)]
-pub extern "C" fn switch_channel_get_caller_profile(_channel: *mut sys::switch_channel_t) -> *mut () {
-    ptr::null_mut()
 }

@@ -24,6 +24,10 @@ use criterion::Criterion;
 const ATTEMPT: &str = "sofia::register_attempt";
 const LINES: u32 = 3_000_000;
 const STALLED: usize = 100_000;
+/// So many that nothing of one is in the caches of the processor when its turn comes again.
+const CALLS: usize = 4000;
+/// So few that they are in its caches, as what FreeSWITCH has just put together for a look-up.
+const LOOK_UPS: usize = 64;
 
 fn main() {
     let site = Site::start();
@@ -117,15 +121,39 @@ fn known(criterion: &mut Criterion, site: &Site) {
 /// directory is not in it.
 fn look_up(criterion: &mut Criterion, site: &Site) {
     let mut group = criterion.benchmark_group("a directory look-up");
-    let mut params = contender::credentials("SUBSCRIBE");
+    let (mut calls, mut next) = (contender::credentials("REGISTER", LOOK_UPS), 0);
     let mut locate = || {
-        let found = host::search::locate(c"directory", c"domain", c"name", c"10.99.0.1", Some(&mut params));
-        assert_eq!(found, Ok(None));
+        next = (next + 1) % LOOK_UPS;
+        host::search::locate(c"directory", c"domain", c"name", c"10.77.0.1", Some(&mut calls[next]))
     };
     group.bench_function("nobody listens", |bencher| bencher.iter(&mut locate));
     let contender = site.load("module", "<param name=\"events\" value=\"auth_unconfirmed\"/>");
     group.bench_function("the module listens", |bencher| bencher.iter(&mut locate));
     contender.unload();
+    let refusing = "<param name=\"known-for\" value=\"1d\"/><param name=\"refuse-attackers\" value=\"yes\"/>\
+                    <param name=\"attacker-after\" value=\"1\"/>";
+    for (name, result, answer) in [
+        ("a good source", "SUCCESS", None),
+        ("refused, the stand-in's part included", "FORBIDDEN", Some("mod_fail2ban")),
+    ] {
+        let contender = site.load("module", refusing);
+        let of_its_source = [
+            ("auth-result", result),
+            ("network-ip", "10.77.1.11"),
+            ("username", "1001"),
+            ("realm", "10.77.0.1"),
+        ];
+        contender.handle(&mut recorded(ATTEMPT, &of_its_source));
+        if result == "FORBIDDEN" {
+            contender.handle(&mut recorded("sofia::register_failure", &of_its_source));
+        }
+        // The directory is asked whether the account needs a password. Of a stranger, the second would be refused.
+        std::thread::sleep(Duration::from_secs(3));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| assert_eq!(locate().expect("a section").as_deref(), answer));
+        });
+        contender.unload();
+    }
     group.finish();
 }
 
@@ -134,7 +162,7 @@ fn look_up(criterion: &mut Criterion, site: &Site) {
 fn end_of_a_call(criterion: &mut Criterion, site: &Site) {
     let mut group = criterion.benchmark_group("the end of a call");
     for (name, number) in [("nowhere, 157 headers", "9011441234567"), ("answered, 254 headers", "9196")] {
-        let mut events: Vec<_> = (0..4000).map(|_| ended_call(number)).collect();
+        let mut events: Vec<_> = (0..CALLS).map(|_| ended_call(number)).collect();
         for params in ["", "<param name=\"events\" value=\"call_to_nowhere\"/>"] {
             let contender = site.load("module", params);
             let bound = if params.is_empty() { "not bound" } else { "bound" };

@@ -6,6 +6,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use crate::table::Table;
 use crate::time::Now;
 
+/// Most marks of one key: a search takes longer the more there are.
+const MOST_OF_ONE: usize = 64;
+
 /// Marks, each with its time. When there is no room, the oldest goes.
 pub struct Marks {
     times: Table<Now>,
@@ -20,7 +23,18 @@ impl Marks {
 
     /// Leaves a mark.
     pub fn leave(&mut self, now: Now, key: impl Hash) {
-        self.times.insert_evicting(self.hasher.hash_one(key), now);
+        let key = self.hasher.hash_one(key);
+        let (mut count, mut oldest) = (0, None);
+        self.times.find_all(key, |slot, time| {
+            count += 1;
+            oldest = oldest.into_iter().chain([(time.monotonic, slot)]).min();
+        });
+        match oldest.filter(|_| count >= MOST_OF_ONE).and_then(|(_, slot)| self.times.get_mut(slot)) {
+            Some(time) => *time = now,
+            None => {
+                self.times.insert_evicting(key, now);
+            }
+        }
     }
 
     /// Whether there is a mark of this key.
@@ -51,5 +65,19 @@ mod tests {
         );
         (0..16).for_each(|_| marks.leave(at(9), "b"));
         assert!(!marks.take(("a", 1), |_| true), "it had to make room");
+    }
+
+    #[test]
+    fn a_flood_of_one_key_takes_no_room_from_others_and_no_more_time() {
+        let mut marks = Marks::new(1024);
+        let at = |monotonic| Now { wall: 0, monotonic };
+        marks.leave(at(0), "a");
+        (0..10_000).for_each(|time| marks.leave(at(time), "b"));
+        assert!(marks.contains("a"));
+        let mut left = 0;
+        while marks.take("b", |time| time.monotonic >= 10_000 - 64) {
+            left += 1;
+        }
+        assert_eq!((left, marks.contains("b")), (64, false));
     }
 }

@@ -35,6 +35,8 @@ pub struct Looked {
     user: BoundedText<64>,
     domain: BoundedText<64>,
     address: BoundedText<48>,
+    /// How many there were that differ in nothing.
+    count: u32,
 }
 
 /// Lookups, by the beginning of the line that they may cause.
@@ -61,12 +63,20 @@ impl Unknown {
             user: BoundedText::new(lookup.user),
             domain: BoundedText::new(lookup.domain),
             address: BoundedText::new(lookup.address),
+            count: 1,
         };
         if looked.user.is_cut() || looked.domain.is_cut() || looked.address.is_cut() {
             return;
         }
         let key = self.key(&[lookup.user, b"@", lookup.domain, FROM, lookup.address]);
-        self.lookups.insert_evicting(key, looked);
+        let is_same = |there: &Looked| there.client == client && there.transport == looked.transport;
+        let same = self.lookups.find(key, is_same).and_then(|slot| self.lookups.get_mut(slot));
+        match same {
+            Some(same) => same.count = same.count.saturating_add(1),
+            None => {
+                self.lookups.insert_evicting(key, looked);
+            }
+        }
     }
 
     /// Whether a line may be such a warning.
@@ -79,7 +89,9 @@ impl Unknown {
         let rest = line.trim_ascii_start().strip_prefix(START)?;
         let end = rest.windows(DOMAIN.len()).position(|window| window == DOMAIN)?;
         let slot = self.lookups.find(self.key(&[&rest[..end]]), |looked| looked.writes(rest))?;
-        self.lookups.remove(slot)
+        let looked = self.lookups.get_mut(slot)?;
+        looked.count -= 1;
+        if looked.count > 0 { Some(*looked) } else { self.lookups.remove(slot) }
     }
 
     fn key(&self, parts: &[&[u8]]) -> u64 {
@@ -139,6 +151,17 @@ mod tests {
         let looked = unknown.warned(line("Bob", "x", "10.0.0.1").as_bytes()).unwrap();
         assert_eq!((looked.ip.to_string().as_str(), looked.account.bytes()), ("10.0.0.1", &b"bob@x"[..]));
         assert!(unknown.warned(line("Bob", "x", "10.0.0.1").as_bytes()).is_none());
+    }
+
+    #[test]
+    fn each_of_many_equal_lookups_has_its_warning_and_takes_no_room_from_others() {
+        let mut unknown = Unknown::default();
+        look_up(&mut unknown, "other", "x", "10.0.0.2");
+        (0..10_000).for_each(|_| look_up(&mut unknown, "bob", "x", "10.0.0.1"));
+        let warning = line("bob", "x", "10.0.0.1");
+        assert!((0..10_000).all(|_| unknown.warned(warning.as_bytes()).is_some()));
+        assert!(unknown.warned(warning.as_bytes()).is_none());
+        assert!(unknown.warned(line("other", "x", "10.0.0.2").as_bytes()).is_some());
     }
 
     #[test]
