@@ -15,10 +15,9 @@ const MOST: usize = 8192;
 /// The events of a success may be this late, in microseconds.
 const LASTS: i64 = 60_000_000;
 
-struct Seen {
-    account: u64,
-    at: Now,
-}
+/// The two accounts that sent credentials last in a call, the last one first: whichever is asked about, the last other
+/// one is among them.
+struct Seen([Option<(u64, Now)>; 2]);
 
 /// Accounts, by call and profile. Nothing is allocated after it is made; when there is no room, the oldest goes.
 pub struct Subscribers {
@@ -36,20 +35,28 @@ impl Subscribers {
     /// Credentials of an account came with a SUBSCRIBE.
     pub fn add(&mut self, now: Now, call_id: &[u8], profile: &[u8], account: &Account) {
         let (key, account) = (self.key(call_id, profile), self.hasher.hash_one(account));
-        let found = self.seen.find(key, |there| there.account == account);
-        if let Some(there) = found.and_then(|slot| self.seen.get_mut(slot)) {
-            there.at = now;
-        } else {
-            self.seen.insert_evicting(key, Seen { account, at: now });
+        let last = Some((account, now));
+        let found = self.seen.find(key, |_| true);
+        let Some(Seen(accounts)) = found.and_then(|slot| self.seen.get_mut(slot)) else {
+            self.seen.insert_evicting(key, Seen([last, None]));
+            return;
+        };
+        if accounts[0].is_some_and(|(there, _)| there != account) {
+            accounts[1] = accounts[0];
         }
+        accounts[0] = last;
     }
 
     /// Whether another account did in the same call, lately.
     pub fn has_another(&self, now: Now, call_id: &[u8], profile: &[u8], account: &Account) -> bool {
         let account = self.hasher.hash_one(account);
-        let is_another =
-            |there: &Seen| there.account != account && now.monotonic - there.at.monotonic < LASTS;
-        self.seen.find(self.key(call_id, profile), is_another).is_some()
+        let found = self.seen.find(self.key(call_id, profile), |_| true).and_then(|slot| self.seen.get(slot));
+        found.is_some_and(|Seen(accounts)| {
+            accounts
+                .iter()
+                .flatten()
+                .any(|(there, at)| *there != account && now.monotonic - at.monotonic < LASTS)
+        })
     }
 
     fn key(&self, call_id: &[u8], profile: &[u8]) -> u64 {
@@ -76,5 +83,17 @@ mod tests {
         assert!(!has_another(at(6), "call", "internal", "1005@x"));
         assert!(!has_another(at(6), "call", "open", "1001@x"));
         assert!(!has_another(at(6), "another", "internal", "1001@x"));
+        // Of many, the last two are enough to know.
+        for second in 0..100 {
+            subscribers.add(at(second), b"crowd", b"internal", &account(&format!("{}@x", second % 7)));
+        }
+        for number in 0..8 {
+            assert!(subscribers.has_another(
+                at(100),
+                b"crowd",
+                b"internal",
+                &account(&format!("{number}@x"))
+            ));
+        }
     }
 }
