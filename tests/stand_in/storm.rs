@@ -99,7 +99,9 @@ fn deliver(
             let wall = u64::try_from(wall.elapsed().as_nanos()).unwrap_or(u64::MAX);
             samples.push(Sample { wall, cpu: thread_time() - cpu });
         });
-        pause.map(std::thread::sleep);
+        if let Some(pause) = pause {
+            std::thread::sleep(pause);
+        }
     }
     samples
 }
