@@ -17,11 +17,11 @@ const ATTACKER: &str = "198.51.100.7";
 const OWNER: &str = "198.51.100.8";
 
 const IN_FREESWITCH: &str = "\
-This is the FreeSWITCH that is installed here. Its own addresses are never attackers, so a SIP proxy, for which there is
-one setting more, passes on the REGISTERs of two others. At the end of each line is FreeSWITCH's answer.";
+It runs in the FreeSWITCH that is installed here. Since this machine's own addresses are never attackers, a SIP proxy
+passes the REGISTERs on, for which the setting `proxy` is added. At the end of each line is FreeSWITCH's answer.";
 const IN_THE_STAND_IN: &str = "\
-This is a stand-in for FreeSWITCH, without SIP. At the end of each line is who answered FreeSWITCH's lookup of the
-credentials: the directory, with the account, or the module, with a user that FreeSWITCH refuses (403).";
+It runs in a stand-in for FreeSWITCH, without SIP. At the end of each line is who answered FreeSWITCH's lookup of the
+credentials: the directory, with the account, or mod_fail2ban, with a user that FreeSWITCH refuses (403).";
 
 /// Runs it.
 pub fn run() -> io::Result<()> {
@@ -42,7 +42,7 @@ pub fn run() -> io::Result<()> {
 
     let switch = &host.switch;
     say(
-        "\nThe log, one line of each kind. The filter in conf/fail2ban reads the second, to ban its source at once:\n",
+        "\nFrom the log. The second line is the one that fail2ban reads, with the filter in conf/fail2ban:\n",
     )?;
     for event_type in [" register_failure ", " attacker "] {
         say(&format!("  {}", complete_line(switch, event_type).unwrap_or_default()))?;
