@@ -36,7 +36,7 @@ deps: ## install what building needs (Rust where it is missing or too old, gcc, 
 build: deps ## build the module: target/release/libmod_fail2ban.so
 	$(CARGO) build --release --lib --locked
 
-demo: deps ## show the module at work on a recorded attack
+demo: deps ## show a guesser found and refused
 	@$(CARGO) build --quiet --release --lib --locked
 	@$(CARGO) build --quiet --example stand-in --locked
 	@scripts/demo.sh

@@ -1,7 +1,7 @@
 //! The table of event types: everything that the module can write a line about.
 //!
-//! To add one: a row here, a line in the fail2ban filter, a line in the manual. Everything else (settings, counts,
-//! what is bound, the columns of `status`) follows from the row.
+//! Settings, counts, what is bound and the columns of `status` follow from the row. What else a new one needs:
+//! CONTRIBUTING.md.
 #![forbid(unsafe_code)]
 
 use crate::event::field::Field;

@@ -1,148 +1,108 @@
-//! The module at work, for someone who has never seen it: replays an attack that a real FreeSWITCH recorded,
-//! shows the log as it grows, and says what each kind of line means and what fail2ban makes of it.
+//! The module at work, for someone who has never seen it: an attacker guesses a password until the module, with the
+//! settings that are shipped, has it refused; then what an operator sees and what fail2ban reads.
+//!
+//! In an installed FreeSWITCH the attempts are REGISTERs. The stand-in has no SIP and compares no passwords: there an
+//! attempt is the lookup that FreeSWITCH makes, and, if the module leaves it to the directory and the password is
+//! wrong, the events that FreeSWITCH fires then.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
-use std::thread::sleep;
-use std::time::Duration;
 
-use crate::switch::{Switch, recorded, wait_until};
+use crate::register::{Client, ready_for_sip};
+use crate::switch::{Event, Switch, credentials, wait_until};
 
-/// So that one can watch; the attack as a whole takes about three seconds.
-const BETWEEN_EVENTS: Duration = Duration::from_millis(30);
+const SETTINGS: &str = include_str!("../../conf/autoload_configs/fail2ban.conf.xml");
+const USER: &str = "1009";
+const PASSWORD: &str = "the-right-one";
+const ATTACKER: &str = "198.51.100.7";
+const OWNER: &str = "198.51.100.8";
 
-/// As in `conf/fail2ban/jail.d/freeswitch-fail2ban.conf`: so many failures are one too many.
-const MAX_RETRY: u32 = 10;
-
-/// How a line of the log begins, whether fail2ban counts it, and what it means.
-const MEANINGS: [(&str, bool, &str); 4] = [
-    (
-        "A registration was attempted",
-        false,
-        "Someone sent a password. Good phones do that all day, so fail2ban does not count it.",
-    ),
-    (
-        "A registration failed",
-        true,
-        "FreeSWITCH answered 403 to a registration or a call: mostly, the password was wrong. fail2ban counts \
-         this line against the address in ip[…].",
-    ),
-    (
-        "Abandoned call from ",
-        false,
-        "A call was begun, FreeSWITCH asked for a password, and none ever came: a scanner, most likely. \
-         In this format, which does not tell who has logged in, fail2ban counts it in its aggressive mode only.",
-    ),
-    ("Fail2ban stoping", false, "The module was unloaded; what was waiting has been written before."),
-];
-
-const TRAP: &str = "A trap. The attacker chose a user name that reads like the rest of a line, to have 8.8.8.8 \
-                    banned in its place. The C module writes such a name as it is; this one makes its brackets \
-                    harmless, and the only ip[…] in the line is its own.";
+const IN_FREESWITCH: &str = "\
+It runs in the FreeSWITCH that is installed here. Since this machine's own addresses are never attackers, a SIP proxy
+passes the REGISTERs on, for which the setting `proxy` is added. At the end of each line is FreeSWITCH's answer.";
+const IN_THE_STAND_IN: &str = "\
+It runs in a stand-in for FreeSWITCH, without SIP. At the end of each line is who answered FreeSWITCH's lookup of the
+credentials: the directory, with the account, or mod_fail2ban, with a user that FreeSWITCH refuses (403).";
 
 /// Runs it.
 pub fn run() -> io::Result<()> {
-    let switch = Switch::loaded("");
-    let host =
-        if switch.is_real() { "the FreeSWITCH that is installed here" } else { "a stand-in for FreeSWITCH" };
-    say("")?;
-    say("mod_fail2ban tells fail2ban, from inside FreeSWITCH, who is attacking it.")?;
-    say(&format!("It is now loaded into {host} and writes to {}", switch.log_file().display()))?;
-    say("")?;
-    say("An attack that was recorded on FreeSWITCH 1.10.12 is replayed: a scanner at 10.99.0.2 guesses")?;
-    say("passwords, sends traps for whoever reads the log, and makes calls that it never completes.")?;
-    say("This is the log as it grows (» says what a kind of line means, the first time there is one):")?;
-    say("")?;
-    let mut reader = Reader::default();
-    for event in recorded("events-1.10.12.jsonl") {
-        switch.fire_event(&event);
-        sleep(BETWEEN_EVENTS);
-        reader.show(&switch.log_text())?;
+    let mut host = Host::start()?;
+    let about = if host.client.is_some() { IN_FREESWITCH } else { IN_THE_STAND_IN };
+    say(&format!("\nmod_fail2ban with the settings that are shipped.\n{about}\n"))?;
+    let mut number = 0;
+    while complete_line(&host.switch, " attacker ").is_none() {
+        number += 1;
+        host.attempt(&format!("{number}"), ATTACKER, "wrong")?;
+        // The shipped settings' `attacker-after`: from then on it is a matter of when the line is written.
+        if number >= 10 {
+            wait_until("the attacker's line", || complete_line(&host.switch, " attacker ").is_some());
+        }
     }
-    wait_until("the last of the attack", || switch.log_text().matches("Abandoned call").count() == 2);
-    reader.show(&switch.log_text())?;
-    let status = switch.api("fail2ban status");
-    switch.unload().map_err(io::Error::other)?;
-    reader.show(&switch.log_text())?;
-    say("")?;
-    say("Before it was unloaded, fs_cli -x 'fail2ban status' said:")?;
-    say("")?;
-    for line in status.lines() {
-        say(&format!("  {line}"))?;
-    }
-    say("")?;
+    host.attempt(&format!("{}", number + 1), ATTACKER, PASSWORD)?;
+    host.attempt("", OWNER, PASSWORD)?;
+
+    let switch = &host.switch;
     say(
-        "The filter and the jails for fail2ban are in conf/fail2ban; README.md says how to set them up. With the",
+        "\nFrom the log. The second line is the one that fail2ban reads, with the filter in conf/fail2ban:\n",
     )?;
-    say(
-        "settings that are shipped, addresses that have logged in are known and not banned: docs/security.md.",
-    )
-}
-
-/// What has been shown so far.
-#[derive(Default)]
-struct Reader {
-    lines: usize,
-    explained: BTreeSet<&'static str>,
-    failures: HashMap<String, u32>,
-}
-
-impl Reader {
-    /// Shows what is new in the log.
-    fn show(&mut self, log: &str) -> io::Result<()> {
-        // A line is one once its end is there.
-        let complete = log.rfind('\n').map_or("", |end| &log[..end]);
-        for line in complete.lines().skip(self.lines) {
-            self.lines += 1;
+    for event_type in [" register_failure ", " attacker "] {
+        say(&format!("  {}", complete_line(switch, event_type).unwrap_or_default()))?;
+    }
+    for command in ["fail2ban attackers".to_owned(), format!("fail2ban why {ATTACKER}")] {
+        say(&format!("\nfs_cli -x '{command}'\n"))?;
+        for line in switch.api(&command).lines() {
             say(&format!("  {line}"))?;
-            self.explain(line)?;
         }
-        Ok(())
+    }
+    say("\nREADME.md says how to install it.")
+}
+
+struct Host {
+    switch: Switch,
+    /// Where there is SIP.
+    client: Option<Client>,
+    attempts: usize,
+}
+
+impl Host {
+    fn start() -> io::Result<Host> {
+        let switch = Switch::start_with(Some(SETTINGS), "");
+        let port =
+            if switch.is_real() { Some(ready_for_sip(&switch, SETTINGS, USER, PASSWORD)?) } else { None };
+        switch.load().map_err(io::Error::other)?;
+        let client = port.map(|port| Client::new(&switch, port)).transpose()?;
+        Ok(Host { switch, client, attempts: 0 })
     }
 
-    fn explain(&mut self, line: &str) -> io::Result<()> {
-        let Some((start, counts, meaning)) = MEANINGS.into_iter().find(|(start, ..)| line.starts_with(start))
-        else {
-            return Ok(());
+    /// Tries a password, and says what came of it.
+    fn attempt(&mut self, number: &str, ip: &str, password: &str) -> io::Result<()> {
+        let answer = match &mut self.client {
+            Some(client) => client.register(ip, USER, password)?,
+            None => self.look_up(ip, password),
         };
-        if self.explained.insert(start) {
-            note(meaning)?;
+        let password = if password == PASSWORD { "the right password" } else { "a wrong password" };
+        say(&format!("  {number:>2}  {USER} from {ip}, {password:<18}  {answer}"))
+    }
+
+    /// An attempt in the stand-in.
+    fn look_up(&mut self, ip: &str, password: &str) -> String {
+        self.attempts += 1;
+        let call_id = format!("attempt-{}", self.attempts);
+        if let Some(name) = self.switch.look_up(&credentials("REGISTER", &call_id, ip, "udp")) {
+            return name;
         }
-        if line.contains("ip%5B")
-            && line.contains("%5D")
-            && !line.contains("%20")
-            && self.explained.insert(TRAP)
-        {
-            note(TRAP)?;
+        if password != PASSWORD {
+            self.switch.fire_event(&Event::register_attempt(USER, ip, "FORBIDDEN").with("call-id", call_id));
+            self.switch.fire_event(&Event::register_failure(USER, ip));
         }
-        let ip = line.split_once("] ip[").and_then(|(_, rest)| rest.split_once(']')).map_or("", |(ip, _)| ip);
-        if counts {
-            let failures = self.failures.entry(ip.to_owned()).or_default();
-            *failures += 1;
-            if *failures == MAX_RETRY {
-                note(&format!(
-                    "That was failure number {MAX_RETRY} of {ip} within ten minutes. Here fail2ban, with the \
-                     jail in conf/fail2ban, has the firewall drop whatever {ip} sends, for an hour at first. \
-                     (Nothing is banned now: this is a replay, which goes on.)"
-                ))?;
-            }
-        }
-        Ok(())
+        "the directory".into()
     }
 }
 
-/// An explanation, set off from the log and wrapped.
-fn note(text: &str) -> io::Result<()> {
-    let mut line = String::from("    »");
-    for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > 100 {
-            say(&line)?;
-            line = String::from("     ");
-        }
-        line += " ";
-        line += word;
-    }
-    say(&line)
+/// The first line of an event type whose end is there.
+fn complete_line(switch: &Switch, event_type: &str) -> Option<String> {
+    let log = switch.log_text();
+    let complete = &log[..log.rfind('\n')?];
+    complete.lines().find(|line| line.contains(event_type)).map(str::to_owned)
 }
 
 fn say(line: &str) -> io::Result<()> {

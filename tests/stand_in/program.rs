@@ -41,6 +41,7 @@ mod demo;
 mod headers;
 mod host;
 mod loader;
+mod register;
 mod storm;
 #[path = "../support/switch/mod.rs"]
 mod switch;

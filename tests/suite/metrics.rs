@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use crate::support::needs;
 use crate::support::suite::{Suite, Why, tests};
 use crate::support::{Event, Switch, wait_until};
+use mod_fail2ban::event::event_type::EventType;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,23 +30,12 @@ pub fn add_to(suite: &mut Suite) {
     suite.add(&[], tests![every_figure_that_is_asked_for_is_there]);
 }
 
-const EVENTS: [&str; 12] = [
-    "register_attempt",
-    "register_failure",
-    "wrong_call_state",
-    "challenge",
-    "challenge_unanswered",
-    "verto_login_failure",
-    "acl_reject",
-    "auth_unconfirmed",
-    "success_after_failures",
-    "reported",
-    "call_to_nowhere",
-    "attacker",
-];
+fn events() -> Vec<&'static str> {
+    EventType::ALL.iter().map(|event_type| event_type.name()).collect()
+}
 
 fn everything() -> String {
-    let events = EVENTS.join(",");
+    let events = events().join(",");
     format!("<param name=\"events\" value=\"{events}\"/><param name=\"known-for\" value=\"1d\"/>")
 }
 
@@ -125,8 +115,12 @@ fn all_is_there_from_the_start_and_counters_at_0(parser: PathBuf) {
         "fail2ban_events_no_address_total",
     ] {
         let of_name = samples.iter().filter(|sample| sample.name == name);
-        let events: Vec<_> = of_name.flat_map(|sample| &sample.labels).cloned().collect();
-        assert_eq!(events, EVENTS.map(|event| ("event".to_owned(), event.to_owned())), "{name}");
+        let labels: Vec<_> = of_name
+            .flat_map(|sample| &sample.labels)
+            .map(|(label, value)| (&label[..], &value[..]))
+            .collect();
+        let expected: Vec<_> = events().into_iter().map(|event| ("event", event)).collect();
+        assert_eq!(labels, expected, "{name}");
     }
     for (state, expected) in [("writing", 1.0), ("failing", 0.0), ("stuck", 0.0)] {
         assert_eq!(value(&samples, "fail2ban_writer_state", state), expected, "{state}");

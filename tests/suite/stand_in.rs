@@ -1,8 +1,10 @@
 //! The stand-in does what the other tests take for granted. A small module in C calls all that it offers.
 
+use std::process::Command;
+
 use crate::support::needs;
 use crate::support::suite::{Suite, tests};
-use crate::support::{Event, Switch, look_up, probe, wait_until};
+use crate::support::{Event, Switch, look_up, module_path, probe, stand_in_path, wait_until};
 use serde_json::json;
 
 /// The tests of this file.
@@ -21,6 +23,7 @@ pub fn add_to(suite: &mut Suite) {
             a_storm_may_last_for_some_time
         ],
     );
+    suite.add(&[], tests![the_demo_shows_ten_guesses_and_the_right_password_refused]);
 }
 
 /// The end of each line that the probe has written, in order.
@@ -161,4 +164,20 @@ fn a_storm_may_last_for_some_time() {
     let switch = loaded();
     let calls = switch.storm_for(4, 0.1, &Event::new(&[("Event-Name", "MESSAGE")]))["calls"].as_u64();
     assert!(calls > Some(0));
+}
+
+fn the_demo_shows_ten_guesses_and_the_right_password_refused() {
+    let output = Command::new(stand_in_path()).arg("demo").env("MOD_FAIL2BAN_SO", module_path()).output();
+    let output = output.expect("the stand-in runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let (let_through, refused, accepted) = match std::env::var_os("FREESWITCH_PREFIX") {
+        Some(_) => ("403 Forbidden", "403 Forbidden", "200 OK"),
+        None => ("the directory", "mod_fail2ban", "the directory"),
+    };
+    let attempts: Vec<_> = text.lines().filter(|line| line.contains(" password ")).collect();
+    assert_eq!(attempts.len(), 12, "{text}");
+    let expected = [[let_through; 10].as_slice(), &[refused, accepted]].concat();
+    assert!(attempts.iter().zip(expected).all(|(line, answer)| line.ends_with(answer)), "{text}");
+    assert!(text.contains(" attacker source=198.51.100.7 ") && text.contains("(1 attempt so far)"), "{text}");
 }

@@ -32,7 +32,9 @@ pub unsafe extern "C" fn switch_xml_locate_user_merged(
     // As the core does, it asks the search functions first.
     let _ = super::search::locate(c"directory", c"domain", c"name", domain, None);
     let account = format!("{}@{}", name.to_string_lossy(), domain.to_string_lossy());
-    let password = if WITHOUT_PASSWORD.read().contains(&account) { "" } else { "secret" };
+    // The core compares names without regard to case.
+    let is_without = WITHOUT_PASSWORD.read().iter().any(|it| it.eq_ignore_ascii_case(&account));
+    let password = if is_without { "" } else { "secret" };
     let text = format!("<user><params><param name=\"password\" value=\"{password}\"/></params></user>");
     let document = CString::new(text).map_or(ptr::null_mut(), super::xml::open);
     // SAFETY: as this function asks of its caller.

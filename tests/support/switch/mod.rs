@@ -568,7 +568,7 @@ pub fn c_module(source: &str, folder: &Path, name: &str) -> PathBuf {
 }
 
 /// The stand-in: `STAND_IN`, or the one that was built with this test.
-fn stand_in_path() -> PathBuf {
+pub fn stand_in_path() -> PathBuf {
     built("STAND_IN", &["../examples/stand-in", "stand-in"])
 }
 
