@@ -61,8 +61,12 @@ pub fn on_gateway_state(target: &Target, texts: &Texts<'_>) {
     let address = texts.get(Field::Ip).and_then(address::parse);
     if let (Some(b"REGED"), Some((ip, _))) = (texts.get(Field::Result), address) {
         let gateway = texts.or_empty(Field::AuthUser);
-        let source = target.journal.settings().source_of(ip);
-        target.journal.with_memory(|now, memory| memory.gateway_registered(now, source, gateway));
+        let settings = target.journal.settings();
+        // A proxy is never known.
+        if !settings.is_proxy(ip) {
+            let source = settings.source_of(ip);
+            target.journal.with_memory(|now, memory| memory.gateway_registered(now, source, gateway));
+        }
     }
 }
 
@@ -111,6 +115,8 @@ pub fn on_lookup(target: &Target, params: &Params<'_>) -> Option<Answer> {
     let mut lookup = Lookup::from_texts(&params.texts)?;
     let settings = target.journal.settings();
     let ip = if settings.is_proxy(lookup.ip) {
+        // The one between the proxy and FreeSWITCH proves nothing of the client.
+        lookup.transport = None;
         let client = params.only(&settings.client_address_header).and_then(client_address);
         client.filter(|client| !settings.is_proxy(*client))
     } else {

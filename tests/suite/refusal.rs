@@ -162,10 +162,11 @@ fn forgiving_ends_it_at_once() {
 }
 
 fn behind_a_proxy_the_client_is_refused_and_the_proxy_never() {
-    let switch = Switch::loaded(&format!("{REFUSING}<param name=\"proxy\" value=\"10.9.0.1/32\"/>"));
+    let proxies = r#"<param name="proxy" value="10.9.0.1/32"/>"#;
+    let switch = Switch::loaded(&format!("{REFUSING}{proxies}"));
     let by_proxy = |user: &str, headers: &[&str]| {
         let call_id = format!("attempt-{user}");
-        let mut params = credentials("REGISTER", &call_id, "10.9.0.1", "udp").to_vec();
+        let mut params = credentials("REGISTER", &call_id, "10.9.0.1", "tcp").to_vec();
         params.iter_mut().filter(|(name, _)| *name == "sip_auth_username").for_each(|pair| pair.1 = user);
         headers.iter().for_each(|value| params.insert(7, ("X-AUTH-IP", value)));
         let answer = switch.look_up(&params);
@@ -186,7 +187,21 @@ fn behind_a_proxy_the_client_is_refused_and_the_proxy_never() {
         lines.iter().all(|line| line.contains(" ip=203.0.113.") && line.contains(" via=10.9.0.1 ")),
         "{lines:?}"
     );
+    // What came to the proxy may have been forged.
+    assert!(lines.iter().all(|line| !line.contains(" transport=")), "{lines:?}");
     assert!(lines[10].contains(" attacker source=203.0.113.7 "), "{lines:?}");
+    assert!(lines[10].contains(" proven=no "), "{lines:?}");
+    // One warning an hour, whatever is reloaded.
+    let warnings = || switch.host_lines("WARNING").iter().filter(|line| line.contains("the proxy ")).count();
+    wait_until("the warning", || warnings() == 1);
+    switch.write_config(&crate::support::configuration(&format!("{REFUSING}{proxies}{proxies}")));
+    assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    assert_eq!(by_proxy("1004", &[]), None);
+    assert_eq!(by_proxy("1005", &["203.0.113.9"]), None);
+    switch.wait_for_lines(13);
+    // Announcements are made once a second.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(warnings(), 1);
     // From anybody but the proxy the header means nothing.
     let mut params = credentials("REGISTER", "own", "10.0.0.5", "udp").to_vec();
     params.insert(7, ("X-AUTH-IP", "203.0.113.7"));
