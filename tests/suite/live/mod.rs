@@ -4,6 +4,8 @@
 
 mod agent;
 mod configuration;
+mod kamailio;
+mod proxied;
 mod sip;
 mod sipp;
 mod site;
@@ -17,6 +19,8 @@ mod loading;
 mod look_ups;
 mod nowhere;
 mod preload;
+mod proxy;
+mod proxy_header;
 mod reload;
 mod rotation;
 mod signals;
@@ -33,6 +37,8 @@ pub fn add_to(suite: &mut Suite) {
     look_ups::add_to(suite);
     nowhere::add_to(suite);
     preload::add_to(suite);
+    proxy::add_to(suite);
+    proxy_header::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);
     signals::add_to(suite);
