@@ -25,6 +25,7 @@ mod reload;
 mod rotation;
 mod signals;
 mod street;
+mod tenants;
 
 use crate::support::suite::Suite;
 
@@ -43,4 +44,5 @@ pub fn add_to(suite: &mut Suite) {
     rotation::add_to(suite);
     signals::add_to(suite);
     street::add_to(suite);
+    tenants::add_to(suite);
 }
