@@ -57,6 +57,16 @@ pub fn kamailio() -> Result<(), Why> {
     works("kamailio is not installed or does not run", "PATH=$PATH:/usr/sbin kamailio -v")
 }
 
+/// setpriv, which takes rights away.
+pub fn setpriv() -> Result<(), Why> {
+    works("setpriv can't take a right away here (root can)", "setpriv --bounding-set=-net_admin true")
+}
+
+/// logrotate.
+pub fn logrotate() -> Result<(), Why> {
+    works("logrotate is not installed", "PATH=$PATH:/usr/sbin logrotate --version")
+}
+
 /// Debian's rsyslog.
 pub fn rsyslog() -> Result<(), Why> {
     super::rsyslog::rsyslog().map(drop)

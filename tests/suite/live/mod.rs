@@ -13,6 +13,7 @@ mod stock;
 mod verto;
 
 mod ban;
+mod container;
 mod drop_in;
 mod hostile;
 mod loading;
@@ -32,6 +33,7 @@ use crate::support::suite::Suite;
 /// The tests of this folder.
 pub fn add_to(suite: &mut Suite) {
     ban::add_to(suite);
+    container::add_to(suite);
     drop_in::add_to(suite);
     hostile::add_to(suite);
     loading::add_to(suite);
