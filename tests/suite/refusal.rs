@@ -2,7 +2,7 @@
 
 use crate::support::needs;
 use crate::support::suite::{Suite, tests};
-use crate::support::{Event, Switch, credentials, wait_until};
+use crate::support::{Event, Switch, credentials, recorded, wait_until};
 
 /// The tests of this file.
 pub fn add_to(suite: &mut Suite) {
@@ -15,6 +15,7 @@ pub fn add_to(suite: &mut Suite) {
             our_own_refusals_are_no_failures_and_leave_no_line,
             at_a_known_source_one_account_is_refused_alone,
             nobody_trusted_known_or_local_is_refused,
+            a_client_that_only_sends_messages_is_not_refused_however_many_they_are,
             forgiving_ends_it_at_once,
             behind_a_proxy_the_client_is_refused_and_the_proxy_never,
             nothing_is_refused_unless_the_settings_say_so,
@@ -151,6 +152,24 @@ fn nobody_trusted_known_or_local_is_refused() {
     }
     log_in(&switch, "1001", "10.0.0.1");
     assert_eq!(guess(&switch, "1001", "10.0.0.1", 30), 30, "an account that was accepted there");
+}
+
+/// Such a client is not known: it never registers.
+fn a_client_that_only_sends_messages_is_not_refused_however_many_they_are() {
+    let switch = Switch::loaded(REFUSING);
+    let accepted = recorded("success-events-1.10.12.jsonl")
+        .into_iter()
+        .find(|event| event.get("Event-Name") == Some(b"MESSAGE"))
+        .expect("one was recorded")
+        .with("from_sip_ip", "10.0.0.7")
+        .with("from_sip_port", "5070");
+    for number in 0..150 {
+        assert_eq!(ask(&switch, "MESSAGE", "1001", "10.0.0.7"), None, "{number}");
+        switch.fire_event(&accepted);
+    }
+    // Who does not have the password has 32 that wait, and ten guesses.
+    let guesses = (0..150).filter(|_| ask(&switch, "MESSAGE", "1002", "10.0.0.7").is_none()).count();
+    assert_eq!(guesses, 42);
 }
 
 fn forgiving_ends_it_at_once() {

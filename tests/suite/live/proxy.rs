@@ -1,11 +1,13 @@
 //! Phones and attackers behind a proxy: who is refused, named and banned, and who is not.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::agent::Request;
+use super::agent::{Answer, Request};
 use super::configuration::SIP;
 use super::kamailio::PASSES_CLIENT_ON;
 use super::proxied::{ATTACKER_AFTER, Proxied, REGISTER, attackers, register, send_patiently, settle};
@@ -28,6 +30,7 @@ pub fn add_to(suite: &mut Suite) {
             over_udp_the_attacker_is_refused_and_named_and_the_phones_and_the_proxy_are_not,
             over_tcp_the_attacker_is_refused_and_named_and_the_phones_and_the_proxy_are_not,
             what_shows_no_client_counts_for_nobody,
+            messages_of_phones_excuse_no_guesser_behind_the_same_proxy,
         ],
     );
     for (release, get) in fail2ban::STABLE {
@@ -138,6 +141,62 @@ fn what_shows_no_client_counts_for_nobody() {
     assert_eq!(site.log_text().lines().count(), 1, "{}", site.log_text());
     assert_eq!(attackers(site), [""; 0], "{}", site.log_text());
     proxied.nothing_is_said_of_the_proxy();
+}
+
+/// FreeSWITCH shows that it has accepted a MESSAGE, by the proxy's address and port, which all clients share.
+fn messages_of_phones_excuse_no_guesser_behind_the_same_proxy() {
+    let proxied = Proxied::start(4, PASSES_CLIENT_ON, Udp);
+    let site = &proxied.site;
+    let message = Request {
+        method: "MESSAGE",
+        to: Some("1009"),
+        headers: "Content-Type: text/plain\r\n",
+        body: "x",
+        ..Request::default()
+    };
+    let is_over = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let proxied = &proxied;
+        let is_over = &is_over;
+        let phones: Vec<_> = (1..4)
+            .map(|phone| {
+                scope.spawn(move || {
+                    let account = format!("101{phone}");
+                    let mut agent = proxied.agent(phone, V4, Udp);
+                    let mut sent = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        let (user, answer) = (account.as_bytes(), Answer::Password(PASSWORD));
+                        let replies = agent.send(&Request { user, answer, ..message });
+                        assert_eq!(replies, [407, 202]);
+                        sent += 1;
+                    }
+                    sent
+                })
+            })
+            .collect();
+        let guesser = scope.spawn(move || {
+            let mut agent = proxied.agent(0, V4, Udp);
+            for _ in 0..60 {
+                let (user, answer) = (&b"1016"[..], Answer::Password("guess"));
+                assert_eq!(agent.send(&Request { user, answer, ..message }), [407, 401]);
+            }
+        });
+        guesser.join().expect("the guesser");
+        is_over.store(true, Ordering::Relaxed);
+        phones.into_iter().map(|phone| phone.join().expect("a phone")).collect::<Vec<u32>>()
+    });
+    settle(site);
+    let text = site.log_text();
+    let of = |client: usize, event: &str| {
+        let ip = proxied.clients[client].address(V4);
+        text.matches(&format!(" mod_fail2ban: {event} ip={ip} ")).count()
+    };
+    assert!(of(0, "auth_unconfirmed") >= ATTACKER_AFTER, "{text}");
+    assert!(sent.iter().all(|sent| *sent > 43), "{sent:?}");
+    for phone in 1..4 {
+        assert_eq!(of(phone, "auth_unconfirmed"), 0, "{text}");
+    }
+    assert_eq!(attackers(site), [proxied.clients[0].address(V4).to_string()], "{text}");
 }
 
 /// The log goes to the proxy as `docs/cluster.md` has it; a fail2ban there reads it.
