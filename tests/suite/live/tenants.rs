@@ -190,7 +190,8 @@ fn each_tenant_is_judged_by_itself(site: &Site) {
     assert!(text.contains(&format!(" attacker source={ip} ip={ip} known=no ")), "{text}");
     let network = format!(" attacker source={} ip={} known=no ", bad.network(), bad.address(V6));
     let line = text.lines().find(|line| line.contains(&network)).unwrap_or_else(|| panic!("{text}"));
-    assert!(line.contains("unknown_user=4"), "{line}");
+    // Of the last one the failure may come before the warning, and is enough.
+    assert!(line.contains("unknown_user=4") || line.contains("failure=1 unknown_user=3"), "{line}");
 
     let look_ups = &site.status()["look_ups"];
     assert_eq!(look_ups["attempts_hidden"], 0, "{look_ups}");
