@@ -73,7 +73,10 @@ case $what in
         need_file python3 /usr/bin/python3
         ;;
 esac
-[ "$what" != live ] || need_command sip-tester sipp
+if [ "$what" = live ]; then
+    need_command sip-tester sipp
+    need_command kamailio kamailio
+fi
 case $what in
     test | test-arm64 | live | deb | deb-arm64)
         need_command debhelper dh
@@ -124,6 +127,16 @@ case $missing in
                 echo "Debian's $package is too old (Rust $oldest_rust is needed): cargo-web and rustc-web replace it" >&2
             fi
         done
+        ;;
+esac
+case $missing in
+    *kamailio*)
+        # The tests start their own. A link to /dev/null keeps systemd from starting one at the installation and later.
+        unit=/etc/systemd/system/kamailio.service
+        if [ ! -e "$unit" ] && [ -d "${unit%/*}" ]; then
+            $sudo ln -s /dev/null "$unit"
+            echo "kamailio.service is masked: systemctl unmask kamailio" >&2
+        fi
         ;;
 esac
 log=$(mktemp)

@@ -85,6 +85,7 @@ static TOPICS: [Topic; 8] = [
     Topic {
         event: EventId::Core(sys::SWITCH_EVENT_MESSAGE, "MESSAGE"),
         headers: Headers::new(&[
+            Header::new("from_user", Field::FromUser),
             Header::new("from_sip_ip", Field::Ip),
             Header::new("from_sip_port", Field::Port),
             Header::new("sip_profile", Field::Profile),

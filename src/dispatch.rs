@@ -19,6 +19,7 @@ use crate::host::channel::Channel;
 use crate::host::configuration;
 use crate::host::refusal::{Answer, refusing_user};
 use crate::memory::lookup::{Client, Lookup};
+use crate::memory::pending::Sender;
 use crate::memory::unknown::Unknown;
 use crate::settings::Settings;
 use crate::target::{self, Target};
@@ -61,8 +62,12 @@ pub fn on_gateway_state(target: &Target, texts: &Texts<'_>) {
     let address = texts.get(Field::Ip).and_then(address::parse);
     if let (Some(b"REGED"), Some((ip, _))) = (texts.get(Field::Result), address) {
         let gateway = texts.or_empty(Field::AuthUser);
-        let source = target.journal.settings().source_of(ip);
-        target.journal.with_memory(|now, memory| memory.gateway_registered(now, source, gateway));
+        let settings = target.journal.settings();
+        // A proxy is never known.
+        if !settings.is_proxy(ip) {
+            let source = settings.source_of(ip);
+            target.journal.with_memory(|now, memory| memory.gateway_registered(now, source, gateway));
+        }
     }
 }
 
@@ -78,8 +83,10 @@ pub fn on_subscribed(target: &Target, texts: &Texts<'_>) {
 pub fn on_message(target: &Target, texts: &Texts<'_>) {
     let Some((ip, _)) = texts.get(Field::Ip).and_then(address::parse) else { return };
     let settings = target.journal.settings();
+    let from_user = if settings.is_proxy(ip) { texts.or_empty(Field::FromUser) } else { b"" };
     let (port, profile) = (texts.get(Field::Port), texts.get(Field::Profile));
-    target.journal.with_memory(|now, memory| memory.confirmed_message(&settings, now, ip, port, profile));
+    let sender = Sender { ip, port, profile, from_user };
+    target.journal.with_memory(|now, memory| memory.confirmed_message(&settings, now, &sender));
 }
 
 /// Takes a warning of FreeSWITCH's log.
@@ -111,6 +118,9 @@ pub fn on_lookup(target: &Target, params: &Params<'_>) -> Option<Answer> {
     let mut lookup = Lookup::from_texts(&params.texts)?;
     let settings = target.journal.settings();
     let ip = if settings.is_proxy(lookup.ip) {
+        // The one between the proxy and FreeSWITCH proves nothing of the client.
+        lookup.transport = None;
+        lookup.from_user = params.texts.or_empty(Field::FromUser);
         let client = params.only(&settings.client_address_header).and_then(client_address);
         client.filter(|client| !settings.is_proxy(*client))
     } else {

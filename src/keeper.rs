@@ -95,14 +95,17 @@ impl Keeper {
     }
 
     fn take_over_registrations(&self) {
-        let journal = &self.target.journal;
-        if !journal.settings().tracks_known() {
+        let settings = Arc::clone(&self.target.journal.settings());
+        if !settings.tracks_known() {
             return;
         }
         self.take_over_1_1();
         registrations::for_each(clock::now().wall_seconds(), |ip, user, realm| {
-            if let Some((ip, _)) = address::parse(ip) {
-                self.learn(0, journal.settings().source_of(ip), user, realm);
+            // FreeSWITCH does not keep who registered through a proxy.
+            if let Some((ip, _)) = address::parse(ip)
+                && !settings.is_proxy(ip)
+            {
+                self.learn(0, settings.source_of(ip), user, realm);
             }
         });
         self.ask_directory();

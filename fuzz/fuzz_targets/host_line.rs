@@ -18,6 +18,7 @@ fuzz_target!(|input: &[u8]| {
         address: ip.as_bytes(),
         client: Some(Client { ip: ip.parse().expect("an address"), trusted: false }),
         port: None,
+        from_user: b"",
         method: b"REGISTER",
         call_id: b"",
         transport: None,

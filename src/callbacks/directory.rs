@@ -25,6 +25,7 @@ static CREDENTIALS: Headers = Headers::new(&[
     Header::new("sip_auth_username", Field::AuthUser),
     Header::new("sip_auth_realm", Field::Realm),
     Header::new("sip_via_protocol", Field::Transport),
+    Header::new("sip_from_user", Field::FromUser),
     Header::new("sip_call_id", Field::CallId),
     Header::new("sip_auth_method", Field::Method),
     Header::new("client_port", Field::Port),

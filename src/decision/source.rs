@@ -21,16 +21,16 @@ pub struct Source {
 impl Source {
     /// The source that an address belongs to. `prefix_bits` is `ipv6-prefix`, 48 to 128.
     ///
-    /// A network that overlaps a trusted one is judged address by address: a stranger there must not be taken
-    /// for the trusted, nor the trusted for a stranger. Link-local networks and `::1` are not households.
-    pub fn of(ip: IpAddr, prefix_bits: u8, overlaps_trusted: impl Fn(IpNet) -> bool) -> Source {
+    /// A network that is shared with somebody trusted or with a proxy is judged address by address: a stranger there
+    /// must not be taken for the trusted, nor the trusted for a stranger. Link-local networks and `::1` are not households.
+    pub fn of(ip: IpAddr, prefix_bits: u8, is_shared: impl Fn(IpNet) -> bool) -> Source {
         let IpAddr::V6(v6) = canonical(ip) else { return Source::single(ip) };
         if v6.is_unicast_link_local() || v6.is_loopback() {
             return Source::single(ip);
         }
         let prefix = prefix_bits.clamp(SHORTEST_PREFIX, 128);
         let network = network(v6, prefix);
-        if overlaps_trusted(IpNet::V6(network)) {
+        if is_shared(IpNet::V6(network)) {
             return Source::single(ip);
         }
         Source { first: network.network().into(), prefix }

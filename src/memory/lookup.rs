@@ -21,6 +21,8 @@ pub struct Lookup<'a> {
     pub client: Option<Client>,
     /// The port there, in digits.
     pub port: Option<&'a [u8]>,
+    /// Behind a proxy, whose clients share its address and port, the user in From; else nothing.
+    pub from_user: &'a [u8],
     /// The request that carried them.
     pub method: &'a [u8],
     /// The call.
@@ -51,6 +53,7 @@ impl<'a> Lookup<'a> {
             ip,
             address: texts.or_empty(Field::Ip),
             client: None,
+            from_user: b"",
             port: texts.get(Field::Port).filter(|port| address::is_port(port)),
             method: texts.get(Field::Method)?,
             // None if the sender's begins with "ARRAY::" and has nothing in it: FreeSWITCH leaves such a header out.
@@ -83,6 +86,7 @@ impl Default for Lookup<'_> {
             address: b"10.0.0.1",
             client: Some(Client { ip: [10, 0, 0, 1].into(), trusted: false }),
             port: Some(b"5060"),
+            from_user: b"",
             method: b"REGISTER",
             call_id: b"call",
             transport: Some(b"tcp"),

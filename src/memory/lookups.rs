@@ -1,13 +1,11 @@
 //! What follows from a lookup of credentials, and from what shows how it ended.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
-
 use super::Memory;
 use super::announcements::Announcement;
 use super::lookup::{Client, Lookup};
 use super::outcome::Outcome;
-use super::pending::Entry;
+use super::pending::{Entry, Sender};
 use super::unknown::Looked;
 use super::watch::Success;
 use crate::decision::{self, Answer, Method, What};
@@ -52,7 +50,11 @@ impl Memory {
         {
             return false;
         }
-        let accepted_here = self.known.as_ref().is_some_and(|known| known.has_account(now, source, &account));
+        // A SUBSCRIBE or MESSAGE makes nobody known, but shows who has the password. Its verdict may never show.
+        let accepted_lately = !lookup.has_verdict_event()
+            && self.watch.as_ref().is_some_and(|watch| watch.accepted_lately(now, lookup));
+        let accepted_here = accepted_lately
+            || self.known.as_ref().is_some_and(|known| known.has_account(now, source, &account));
         let asked = decision::Lookup {
             source,
             ip: lookup.ip,
@@ -76,17 +78,9 @@ impl Memory {
         self.confirmed(settings, now, confirmed);
     }
 
-    /// A profile has accepted a MESSAGE from this address and port.
-    pub fn confirmed_message(
-        &mut self,
-        settings: &Settings,
-        now: Now,
-        ip: IpAddr,
-        port: Option<&[u8]>,
-        profile: Option<&[u8]>,
-    ) {
-        let watch = self.watch.as_mut();
-        let confirmed = watch.and_then(|watch| watch.confirmed_message(now, ip, port, profile));
+    /// A profile has accepted somebody's MESSAGE.
+    pub fn confirmed_message(&mut self, settings: &Settings, now: Now, sender: &Sender<'_>) {
+        let confirmed = self.watch.as_mut().and_then(|watch| watch.confirmed_message(now, sender));
         self.confirmed(settings, now, confirmed);
     }
 

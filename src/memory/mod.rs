@@ -84,6 +84,7 @@ impl Memory {
         carry_over(&mut self.failing, &mut new.failing);
         new.has_changed = true;
         std::mem::swap(&mut self.announcements, &mut new.announcements);
+        new.proxy_announced_at = self.proxy_announced_at;
         if let Some(known) = &mut new.known {
             known.set_lifetime(settings.known_for);
         }

@@ -117,7 +117,7 @@ impl Pending {
         let Some(client) = lookup.client else { return };
         let key = match lookup.method {
             b"SUBSCRIBE" => self.call_key(lookup.call_id),
-            b"MESSAGE" => self.port_key(lookup.ip, lookup.port),
+            b"MESSAGE" => self.message_key(&Sender::of(lookup)),
             _ => return,
         };
         let entry = Entry {
@@ -209,14 +209,16 @@ impl Pending {
         self.confirm(self.call_key(call_id), profile, may_be)
     }
 
-    /// A profile has accepted a MESSAGE from this address and port.
-    pub fn confirm_message(
-        &mut self,
-        ip: IpAddr,
-        port: Option<&[u8]>,
-        profile: Option<&[u8]>,
-    ) -> Option<Entry> {
-        self.confirm(self.port_key(ip, port), profile, |_| true)
+    /// A profile has accepted somebody's MESSAGE. Whose it is does not show if others behind the same proxy wait for
+    /// it in the sender's name.
+    pub fn confirm_message(&mut self, sender: &Sender<'_>) -> Option<Entry> {
+        let key = self.message_key(sender);
+        let mut first = None;
+        let mut is_shared = false;
+        self.entries.find_all(key, |_, there| {
+            is_shared |= *first.get_or_insert(there.client.ip) != there.client.ip;
+        });
+        self.confirm(key, sender.profile, |_| !is_shared)
     }
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it. Another profile
@@ -280,20 +282,53 @@ impl Pending {
         self.hasher.hash_one((Kind::Credentials as u8, call_id))
     }
 
-    fn port_key(&self, ip: IpAddr, port: Option<&[u8]>) -> u64 {
-        self.hasher.hash_one((ip, port))
+    /// Of all profiles.
+    fn message_key(&self, sender: &Sender<'_>) -> u64 {
+        self.hasher.hash_one((sender.ip, sender.port, sender.from_user))
     }
 }
 
-/// By what a MESSAGE and the challenge before it belong together: address, port and profile.
-pub fn message_key(ip: IpAddr, port: &[u8], profile: &[u8]) -> impl Hash {
-    (ip, BoundedText::<5>::new(port), BoundedText::<32>::new(profile))
+/// Who sent a MESSAGE, as far as FreeSWITCH shows it when it has accepted it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The address that it came from.
+    pub ip: IpAddr,
+    /// The port there.
+    pub port: Option<&'a [u8]>,
+    /// The profile.
+    pub profile: Option<&'a [u8]>,
+    /// Behind a proxy, whose clients share its address and port; else nothing.
+    pub from_user: &'a [u8],
+}
+
+impl<'a> Sender<'a> {
+    /// Who sent the credentials of a MESSAGE.
+    pub fn of(lookup: &Lookup<'a>) -> Sender<'a> {
+        Sender {
+            ip: lookup.ip,
+            port: lookup.port,
+            profile: Some(lookup.profile),
+            from_user: lookup.from_user,
+        }
+    }
+
+    /// By what a MESSAGE and the challenge before it belong together.
+    pub fn key(&self) -> impl Hash + use<> {
+        let (port, profile) = (self.port.unwrap_or_default(), self.profile.unwrap_or_default());
+        (
+            self.ip,
+            BoundedText::<5>::new(port),
+            BoundedText::<32>::new(profile),
+            BoundedText::<48>::new(self.from_user),
+        )
+    }
 }
 
 impl Entry {
-    /// See [`message_key`].
-    pub fn message_key(&self) -> impl Hash {
-        message_key(self.ip, self.port.bytes(), self.profile.bytes())
+    /// Who was challenged. Not behind a proxy: nobody watches its challenges.
+    pub fn sender(&self) -> Sender<'_> {
+        let (port, profile) = (Some(self.port.bytes()), Some(self.profile.bytes()));
+        Sender { ip: self.ip, port, profile, from_user: b"" }
     }
 
     /// The method of credentials.
@@ -466,11 +501,19 @@ mod tests {
         assert_eq!(drain(&mut pending).len(), 2);
         // Two clients of one proxy.
         let other = Client { ip: ip(9), trusted: false };
-        let message = lookup("MESSAGE", "-");
-        pending.credentials(order(2), &Lookup { user: b"1005", client: Some(other), ..message });
-        pending.credentials(order(3), &message);
-        assert_eq!(pending.confirm_message(IP, Some(b"5060"), None).unwrap().order, order(3));
-        assert_eq!(pending.confirm_message(IP, Some(b"5060"), None).unwrap().order, order(2));
+        let message = Lookup { from_user: b"1009", ..lookup("MESSAGE", "-") };
+        let guess = Lookup { user: b"1005", from_user: b"1005", client: Some(other), ..message };
+        pending.credentials(order(2), &message);
+        pending.credentials(order(3), &guess);
+        let sender = Sender { profile: None, ..Sender::of(&message) };
+        assert_eq!(pending.confirm_message(&sender).unwrap().order, order(2));
+        assert!(pending.confirm_message(&sender).is_none());
+        assert_eq!(drain(&mut pending), [(3, IP)]);
+        // One in the other's name.
+        pending.credentials(order(4), &message);
+        pending.credentials(order(5), &Lookup { from_user: b"1009", ..guess });
+        assert!(pending.confirm_message(&sender).is_none());
+        assert_eq!(drain(&mut pending).len(), 2);
     }
 
     #[test]
@@ -493,8 +536,9 @@ mod tests {
         pending.credentials(order(4), &lookup("MESSAGE", "-"));
         pending.credentials(order(5), &Lookup { port: Some(b"5061"), ..lookup("MESSAGE", "-") });
         pending.credentials(order(6), &lookup("PUBLISH", "nobody knows"));
-        assert!(pending.confirm_message(IP, Some(b"5061"), Some(b"internal")).is_some());
-        assert!(pending.confirm_message(IP, Some(b"5061"), Some(b"internal")).is_none());
+        let from = |port| Sender { ip: IP, port: Some(port), profile: Some(b"internal"), from_user: b"" };
+        assert!(pending.confirm_message(&from(b"5061")).is_some());
+        assert!(pending.confirm_message(&from(b"5061")).is_none());
         assert_eq!(drain(&mut pending), [(0, IP), (4, IP)]);
     }
 

@@ -1,8 +1,6 @@
 //! What became of challenges and credentials: what waits, what lookups prove, what was accepted.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
-
 use crate::decision::Method;
 use crate::event::field::Field;
 use crate::event::signal::Signal;
@@ -10,7 +8,7 @@ use crate::memory::accepted::Accepted;
 use crate::memory::account::{self, Account};
 use crate::memory::lookup::{Lookup, LookupOrder};
 use crate::memory::marks::Marks;
-use crate::memory::pending::{Entry, Kind, Pending, message_key};
+use crate::memory::pending::{Entry, Kind, Pending, Sender};
 use crate::memory::proofs::{Proof, Proofs, SLOW};
 use crate::memory::subscribers::Subscribers;
 use crate::memory::unknown::Unknown;
@@ -123,8 +121,7 @@ impl Watch {
                     self.subscribers.add(now, lookup.call_id, lookup.profile, &lookup.account());
                 }
                 b"MESSAGE" if !is_awaited => {
-                    let port = lookup.port.unwrap_or_default();
-                    self.not_awaited.leave(now, message_key(lookup.ip, port, lookup.profile));
+                    self.not_awaited.leave(now, Sender::of(lookup).key());
                 }
                 _ => {}
             }
@@ -132,6 +129,11 @@ impl Watch {
         if !self.pending.answer(lookup.call_id, lookup.ip) {
             self.early.leave(now, lookup.call_id);
         }
+    }
+
+    /// Whether the account was accepted at the client's address lately.
+    pub fn accepted_lately(&self, now: Now, lookup: &Lookup<'_>) -> bool {
+        self.is_accepted(self.order(now), lookup)
     }
 
     fn is_accepted(&self, order: LookupOrder, lookup: &Lookup<'_>) -> bool {
@@ -189,22 +191,14 @@ impl Watch {
         self.confirmed(now, confirmed)
     }
 
-    /// The same of a MESSAGE from this address and port.
-    pub fn confirmed_message(
-        &mut self,
-        now: Now,
-        ip: IpAddr,
-        port: Option<&[u8]>,
-        profile: Option<&[u8]>,
-    ) -> Option<Entry> {
-        let key = message_key(ip, port.unwrap_or_default(), profile.unwrap_or_default());
-        if self.not_awaited.take(key, |at| now.monotonic - at.monotonic < EARLY_BY) {
+    /// The same of somebody's MESSAGE.
+    pub fn confirmed_message(&mut self, now: Now, sender: &Sender<'_>) -> Option<Entry> {
+        if self.not_awaited.take(sender.key(), |at| now.monotonic - at.monotonic < EARLY_BY) {
             return None;
         }
-        let confirmed = self.pending.confirm_message(ip, port, profile);
+        let confirmed = self.pending.confirm_message(sender);
         if confirmed.is_none() {
-            let (port, profile) = (port.unwrap_or_default(), profile.unwrap_or_default());
-            self.messages.leave(now, message_key(ip, port, profile));
+            self.messages.leave(now, sender.key());
         }
         self.confirmed(now, confirmed)
     }
@@ -268,7 +262,7 @@ impl Watch {
                 // module's binding hides them.
                 let may_have_answered = self.proofs.hidden > 0
                     && (self.accepted.holds_address(self.order(now), entry.ip)
-                        || self.messages.take(entry.message_key(), |at| at.monotonic >= since));
+                        || self.messages.take(entry.sender().key(), |at| at.monotonic >= since));
                 is_abandoned || may_have_answered
             }
             // The event of an acceptance before it may have come after it.

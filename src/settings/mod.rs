@@ -124,9 +124,10 @@ impl Settings {
         self.decides() && self.tracks_known()
     }
 
-    /// The source that an address belongs to.
+    /// The source that an address belongs to. A ban of a proxy's network would be a ban of all its clients.
     pub fn source_of(&self, ip: IpAddr) -> Source {
-        Source::of(ip, self.ipv6_prefix, |network| self.trusted.overlaps(network))
+        let is_shared = |network| self.trusted.overlaps(network) || trusted::overlap(&self.proxies, network);
+        Source::of(ip, self.ipv6_prefix, is_shared)
     }
 
     /// Whether an address is one that never is an attacker.

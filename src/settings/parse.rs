@@ -182,6 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn the_network_of_a_proxy_or_of_somebody_trusted_is_judged_address_by_address() {
+        let params = r#"<param name="proxy" value="2001:db8:0:1::5/128"/><param name="trusted-acl" value="2001:db8:0:2::/72"/>"#;
+        let (settings, _) = parse(params).unwrap();
+        for (ip, source) in [
+            ("2001:db8:0:1::5", "2001:db8:0:1::5"),
+            ("2001:db8:0:1::7", "2001:db8:0:1::7"),
+            ("2001:db8:0:2:ff::7", "2001:db8:0:2:ff::7"),
+            ("2001:db8:0:3::7", "2001:db8:0:3::/64"),
+        ] {
+            assert_eq!(settings.source_of(ip.parse().unwrap()).to_string(), source);
+        }
+    }
+
+    #[test]
     fn what_is_bound_and_read_is_what_the_settings_need() {
         // Format, events, known-for; whether lookups are watched, the host's log is read, and attempts are bound.
         for (format, events, known_for, expected) in [

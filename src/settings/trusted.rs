@@ -24,7 +24,7 @@ impl Trusted {
 
     /// Whether one of the CIDRs has an address in common with a network.
     pub fn overlaps(&self, network: IpNet) -> bool {
-        self.networks.iter().any(|trusted| trusted.contains(&network) || network.contains(trusted))
+        overlap(&self.networks, network)
     }
 
     /// All of them, as they can be written.
@@ -32,4 +32,9 @@ impl Trusted {
         let lists = self.lists.iter().map(|list| list.to_string_lossy().into_owned());
         self.networks.iter().map(IpNet::to_string).chain(lists).collect()
     }
+}
+
+/// Whether one of some networks has an address in common with another.
+pub fn overlap(networks: &[IpNet], network: IpNet) -> bool {
+    networks.iter().any(|one| one.contains(&network) || network.contains(one))
 }

@@ -105,6 +105,7 @@ fn recording_a_signal_or_a_look_up_allocates_nothing() {
             client: None,
             ip,
             port: Some(b"5060"),
+            from_user: b"",
             method: b"SUBSCRIBE",
             call_id: &[0x1b; 300],
             transport: Some(b"udp"),

@@ -398,8 +398,10 @@ fn registrations(rows: &[(&str, &str)]) -> Value {
 }
 
 fn who_is_registered_already_is_known_at_the_load() {
-    let switch = Switch::start(&knowing("register_failure"));
+    let proxy = r#"<param name="proxy" value="10.9.0.0/24"/>"#;
+    let switch = Switch::start(&(knowing("register_failure") + proxy));
     let mut rows = registrations(&[
+        ("1005", "10.9.0.1"),
         ("1009", PHONE),
         ("1001", "2001:db9::7"),
         ("1002", "nowhere"),

@@ -8,6 +8,7 @@ mod support {
     pub mod namespace;
     pub mod needs;
     pub mod reader;
+    pub mod rsyslog;
     pub mod suite;
     mod switch;
 

@@ -2,7 +2,7 @@
 
 use crate::support::needs;
 use crate::support::suite::{Suite, tests};
-use crate::support::{Event, Switch, credentials, wait_until};
+use crate::support::{Event, Switch, credentials, recorded, wait_until};
 
 /// The tests of this file.
 pub fn add_to(suite: &mut Suite) {
@@ -15,6 +15,7 @@ pub fn add_to(suite: &mut Suite) {
             our_own_refusals_are_no_failures_and_leave_no_line,
             at_a_known_source_one_account_is_refused_alone,
             nobody_trusted_known_or_local_is_refused,
+            a_client_that_only_sends_messages_is_not_refused_however_many_they_are,
             forgiving_ends_it_at_once,
             behind_a_proxy_the_client_is_refused_and_the_proxy_never,
             nothing_is_refused_unless_the_settings_say_so,
@@ -155,6 +156,24 @@ fn nobody_trusted_known_or_local_is_refused() {
     assert_eq!(guess(&switch, "1001", "10.0.0.1", 30), 30, "an account that was accepted there");
 }
 
+/// Such a client is not known: it never registers.
+fn a_client_that_only_sends_messages_is_not_refused_however_many_they_are() {
+    let switch = Switch::loaded(REFUSING);
+    let accepted = recorded("success-events-1.10.12.jsonl")
+        .into_iter()
+        .find(|event| event.get("Event-Name") == Some(b"MESSAGE"))
+        .expect("one was recorded")
+        .with("from_sip_ip", "10.0.0.7")
+        .with("from_sip_port", "5070");
+    for number in 0..150 {
+        assert_eq!(ask(&switch, "MESSAGE", "1001", "10.0.0.7"), None, "{number}");
+        switch.fire_event(&accepted);
+    }
+    // Who does not have the password has 32 that wait, and ten guesses.
+    let guesses = (0..150).filter(|_| ask(&switch, "MESSAGE", "1002", "10.0.0.7").is_none()).count();
+    assert_eq!(guesses, 42);
+}
+
 fn forgiving_ends_it_at_once() {
     let switch = Switch::loaded(REFUSING);
     guess(&switch, "1009", "10.0.0.7", 20);
@@ -164,10 +183,11 @@ fn forgiving_ends_it_at_once() {
 }
 
 fn behind_a_proxy_the_client_is_refused_and_the_proxy_never() {
-    let switch = Switch::loaded(&format!("{REFUSING}<param name=\"proxy\" value=\"10.9.0.1/32\"/>"));
+    let proxies = r#"<param name="proxy" value="10.9.0.1/32"/>"#;
+    let switch = Switch::loaded(&format!("{REFUSING}{proxies}"));
     let by_proxy = |user: &str, headers: &[&str]| {
         let call_id = format!("attempt-{user}");
-        let mut params = credentials("REGISTER", &call_id, "10.9.0.1", "udp").to_vec();
+        let mut params = credentials("REGISTER", &call_id, "10.9.0.1", "tcp").to_vec();
         params.iter_mut().filter(|(name, _)| *name == "sip_auth_username").for_each(|pair| pair.1 = user);
         headers.iter().for_each(|value| params.insert(7, ("X-AUTH-IP", value)));
         let answer = switch.look_up(&params);
@@ -188,7 +208,21 @@ fn behind_a_proxy_the_client_is_refused_and_the_proxy_never() {
         lines.iter().all(|line| line.contains(" ip=203.0.113.") && line.contains(" via=10.9.0.1 ")),
         "{lines:?}"
     );
+    // What came to the proxy may have been forged.
+    assert!(lines.iter().all(|line| !line.contains(" transport=")), "{lines:?}");
     assert!(lines[10].contains(" attacker source=203.0.113.7 "), "{lines:?}");
+    assert!(lines[10].contains(" proven=no "), "{lines:?}");
+    // One warning an hour, whatever is reloaded.
+    let warnings = || switch.host_lines("WARNING").iter().filter(|line| line.contains("the proxy ")).count();
+    wait_until("the warning", || warnings() == 1);
+    switch.write_config(&crate::support::configuration(&format!("{REFUSING}{proxies}{proxies}")));
+    assert!(switch.api("fail2ban reload").starts_with("+OK"));
+    assert_eq!(by_proxy("1004", &[]), None);
+    assert_eq!(by_proxy("1005", &["203.0.113.9"]), None);
+    switch.wait_for_lines(13);
+    // Announcements are made once a second.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(warnings(), 1);
     // From anybody but the proxy the header means nothing.
     let mut params = credentials("REGISTER", "own", "10.0.0.5", "udp").to_vec();
     params.insert(7, ("X-AUTH-IP", "203.0.113.7"));

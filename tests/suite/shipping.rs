@@ -1,16 +1,15 @@
 //! What leaves the switch: the log, shipped to one place by Debian's rsyslog with the shipped configuration, and
 //! the figures for node_exporter.
-//!
-//! rsyslog needs Debian's packages, which are unpacked and not installed.
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::support::needs;
-use crate::support::suite::{Suite, Why, tests};
+use crate::support::rsyslog::{Rsyslog, rsyslog};
+use crate::support::suite::{Suite, tests};
 use crate::support::{Event, Switch, wait_until};
 use tempfile::TempDir;
 
@@ -28,55 +27,6 @@ pub fn add_to(suite: &mut Suite) {
     suite.add(&[], tests![figures_are_written_whole_or_not_at_all]);
 }
 
-/// Where rsyslog is unpacked.
-fn rsyslog() -> Result<PathBuf, Why> {
-    let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unpack.sh");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslog");
-    let mut command = Command::new(unpack);
-    command.arg(&folder);
-    command.args(["own", "rsyslog", "rsyslog-relp", "librelp0", "libestr0", "libfastjson4", "liblognorm5"]);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    if output.status.success() {
-        Ok(folder)
-    } else {
-        let why = String::from_utf8_lossy(&output.stderr);
-        Err(Why::Missing(format!("Debian's packages of rsyslog are not to be had: {why}")))
-    }
-}
-
-/// A running rsyslog, killed on drop.
-struct Rsyslog(Child);
-
-impl Rsyslog {
-    /// Starts one with a shipped file, in which `changes` are made, in a folder of its own.
-    fn start(root: &Path, folder: &Path, file: &str, changes: &[(&str, &str)]) -> Rsyslog {
-        fs::create_dir_all(folder).unwrap();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/rsyslog").join(file);
-        let mut text = fs::read_to_string(&file).unwrap();
-        for (from, to) in changes {
-            assert!(text.contains(from), "{}: there is no {from}", file.display());
-            text = text.replace(from, to);
-        }
-        let configuration = folder.join("rsyslog.conf");
-        let own = format!("global(workDirectory=\"{}\")\n", folder.display());
-        fs::write(&configuration, own + &text).unwrap();
-        let libraries = fs::read_dir(root.join("usr/lib")).unwrap().flatten().map(|entry| entry.path());
-        let libraries = libraries.filter(|path| path.join("rsyslog/imfile.so").exists());
-        let libraries = libraries.last().expect("rsyslog's modules");
-        let mut command = Command::new(root.join("usr/sbin/rsyslogd"));
-        command.args(["-n", "-iNONE"]).arg("-M").arg(libraries.join("rsyslog")).arg("-f").arg(configuration);
-        command.env("LD_LIBRARY_PATH", libraries).stdin(Stdio::null()).stderr(Stdio::null());
-        Rsyslog(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
-    }
-}
-
-impl Drop for Rsyslog {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away(root: PathBuf) {
     let folder = TempDir::with_prefix("shipping-").unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -86,6 +36,7 @@ fn no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away(root:
     let receive = || {
         Rsyslog::start(
             &root,
+            &[],
             &folder.path().join("receiver"),
             "freeswitch-fail2ban-receive.conf",
             &[("/var/log/freeswitch-fail2ban/", &arrived_folder), ("port=\"2514\"", &port)],
@@ -99,6 +50,7 @@ fn no_line_is_lost_or_changed_over_rotations_and_while_the_far_end_is_away(root:
     let receiver = receive();
     let _sender = Rsyslog::start(
         &root,
+        &[],
         &folder.path().join("sender"),
         "freeswitch-fail2ban-send.conf",
         &[

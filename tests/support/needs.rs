@@ -52,6 +52,26 @@ pub fn sipp() -> Result<(), Why> {
     command_exists("sipp is not installed (Debian: sip-tester)", "sipp")
 }
 
+/// Kamailio, the proxy that the documents speak of.
+pub fn kamailio() -> Result<(), Why> {
+    works("kamailio is not installed or does not run", "PATH=$PATH:/usr/sbin kamailio -v")
+}
+
+/// setpriv, which takes rights away.
+pub fn setpriv() -> Result<(), Why> {
+    works("setpriv can't take a right away here (root can)", "setpriv --bounding-set=-net_admin true")
+}
+
+/// logrotate.
+pub fn logrotate() -> Result<(), Why> {
+    works("logrotate is not installed", "PATH=$PATH:/usr/sbin logrotate --version")
+}
+
+/// Debian's rsyslog.
+pub fn rsyslog() -> Result<(), Why> {
+    super::rsyslog::rsyslog().map(drop)
+}
+
 /// FreeSWITCH's own mod_fail2ban, to compare with.
 pub fn c_module() -> Result<(), Why> {
     match std::env::var_os("C_MODULE_SO") {

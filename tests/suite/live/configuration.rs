@@ -85,7 +85,8 @@ pub fn freeswitch(modules: &[&str], addresses: &[IpAddr]) -> String {
     )
 }
 
-fn sofia_profile(name: &str, ip: IpAddr, port: u16, access: &str) -> String {
+/// A profile of sofia's; `access` are more of its `<param …/>`s.
+pub fn sofia_profile(name: &str, ip: IpAddr, port: u16, access: &str) -> String {
     format!(
         r#"<profile name="{name}">
              <domains><domain name="all" alias="false" parse="false"/></domains>

@@ -4,6 +4,8 @@
 
 mod agent;
 mod configuration;
+mod kamailio;
+mod proxied;
 mod sip;
 mod sipp;
 mod site;
@@ -11,30 +13,38 @@ mod stock;
 mod verto;
 
 mod ban;
+mod container;
 mod drop_in;
 mod hostile;
 mod loading;
 mod look_ups;
 mod nowhere;
 mod preload;
+mod proxy;
+mod proxy_header;
 mod reload;
 mod rotation;
 mod signals;
 mod street;
+mod tenants;
 
 use crate::support::suite::Suite;
 
 /// The tests of this folder.
 pub fn add_to(suite: &mut Suite) {
     ban::add_to(suite);
+    container::add_to(suite);
     drop_in::add_to(suite);
     hostile::add_to(suite);
     loading::add_to(suite);
     look_ups::add_to(suite);
     nowhere::add_to(suite);
     preload::add_to(suite);
+    proxy::add_to(suite);
+    proxy_header::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);
     signals::add_to(suite);
     street::add_to(suite);
+    tenants::add_to(suite);
 }

@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     pub is_preloaded: bool,
     /// Where the trunks are that the external profiles register with.
     pub trunks: [IpAddr; 2],
+    /// The command, with its arguments, that runs FreeSWITCH.
+    pub wrapper: &'a [&'a str],
 }
 
 impl Default for Plan<'_> {
@@ -60,6 +62,7 @@ impl Default for Plan<'_> {
             before: &[],
             after: &[],
             is_preloaded: false,
+            wrapper: &[],
             // Addresses at which nobody is.
             trunks: [
                 Ipv4Addr::new(10, 99, 2, 99).into(),
@@ -99,7 +102,7 @@ impl Site {
         let modules: Vec<_> = FIRST.into_iter().chain(load.then_some("mod_fail2ban")).chain(LAST).collect();
         let addresses = [Family::V4, Family::V6].map(|family| network.attacker.server(family));
         let configuration = configuration::freeswitch(&modules, &addresses);
-        Site::run(module, network, folder, &configuration)
+        Site::run(module, network, folder, &configuration, &[])
     }
 
     /// One with FreeSWITCH's stock configuration. `prepare` may change the network, and the files in `conf`,
@@ -127,12 +130,12 @@ impl Site {
         };
         let configuration = stock.write(&conf);
         prepare(&network, &conf);
-        let site = Site::run(&support::module_path(), network, folder, &configuration);
+        let site = Site::run(&support::module_path(), network, folder, &configuration, plan.wrapper);
         assert_eq!(site.cli("module_exists mod_fail2ban"), "true", "{}", site.host_log());
         site
     }
 
-    fn run(module: &Path, network: Network, folder: TempDir, configuration: &str) -> Site {
+    fn run(module: &Path, network: Network, folder: TempDir, configuration: &str, wrapper: &[&str]) -> Site {
         let prefix = std::env::var_os("FREESWITCH_PREFIX").expect("the suite has seen that it is set");
         // One at a time: the first makes certificates for all, and starting takes much of a small machine.
         static STARTING: Mutex<()> = Mutex::new(());
@@ -144,7 +147,7 @@ impl Site {
             folder: folder.path(),
             certificates: Some(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("freeswitch-certs")),
             configuration,
-            within: &network.server.within(),
+            within: &[&network.server.within(), wrapper].concat(),
             time_zone: Some(TIME_ZONE),
             connect: &|| event_socket(&network),
         });

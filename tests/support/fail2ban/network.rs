@@ -45,7 +45,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(role: &str, link: u8, server: &Namespace) -> Result<Peer, String> {
+    /// Links a new machine to another, which is its server.
+    pub fn new(role: &str, link: u8, server: &Namespace) -> Result<Peer, String> {
         let namespace = Namespace::new(role)?;
         let (here, there) = (namespace.name(), server.name());
         ip(&format!("-n {there} link add link{link} type veth peer name link{link} netns {here}"))?;
@@ -60,6 +61,14 @@ impl Peer {
             ip(&format!("-n {name} link set link{link} up"))?;
         }
         Ok(Peer { namespace, link })
+    }
+
+    /// Reaches all that the server reaches by way of it.
+    pub fn add_default_routes(&self) {
+        for family in [Family::V4, Family::V6] {
+            let (name, server) = (self.namespace.name(), self.server(family));
+            ip(&format!("-n {name} route add default via {server}")).unwrap();
+        }
     }
 
     pub fn address(&self, family: Family) -> IpAddr {

@@ -32,7 +32,13 @@ pub fn has_mapped(pid: u32, name: &str) -> bool {
 
 /// Memory that is resident and its own, in KiB.
 pub fn memory(pid: u32) -> usize {
+    status(pid, "RssAnon").trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A field of the kernel's summary.
+pub fn status(pid: u32, field: &str) -> String {
     let status = text(pid, "status");
-    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a kernel of today");
-    field.trim().trim_end_matches(" kB").parse().expect("a number")
+    let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+    let value = fields.find_map(|(name, value)| (name == field).then(|| value.trim().to_owned()));
+    value.expect("a kernel of today")
 }
