@@ -74,6 +74,7 @@ case $what in
         ;;
 esac
 [ "$what" != live ] || need_command sip-tester sipp
+[ "$what" != live ] || need_command openssl openssl
 case $what in
     test | test-arm64 | live | deb | deb-arm64)
         need_command debhelper dh

@@ -17,6 +17,7 @@ mod loading;
 mod look_ups;
 mod nowhere;
 mod preload;
+mod refusal;
 mod reload;
 mod rotation;
 mod signals;
@@ -33,6 +34,7 @@ pub fn add_to(suite: &mut Suite) {
     look_ups::add_to(suite);
     nowhere::add_to(suite);
     preload::add_to(suite);
+    refusal::add_to(suite);
     reload::add_to(suite);
     rotation::add_to(suite);
     signals::add_to(suite);
