@@ -200,10 +200,32 @@ impl Agent {
 
     /// Sends a request with credentials for a nonce that was got elsewhere, and waits for nothing.
     pub fn forge(&mut self, request: &Request<'_>, nonce: &str) {
-        let realm = self.domain.clone();
-        let credentials = self.credentials(request, "Authorization", &realm, nonce, "wrong");
+        self.guess(request, nonce, "wrong");
+    }
+
+    /// The same with a password.
+    pub fn guess(&mut self, request: &Request<'_>, nonce: &str, password: &str) {
+        let credentials = self.credentials_for(request, nonce, password);
         let text = self.request(request, &unique(), &unique(), &unique(), &credentials);
         self.write(&text);
+    }
+
+    /// The same, and waits for the reply; replies to others are dropped.
+    pub fn guess_for_reply(&mut self, request: &Request<'_>, nonce: &str, password: &str) -> Option<u16> {
+        let credentials = self.credentials_for(request, nonce, password);
+        self.ask(request, &unique(), &unique(), &credentials).map(|reply| reply.status)
+    }
+
+    /// A nonce of the server's.
+    pub fn nonce(&mut self, request: &Request<'_>) -> String {
+        let replies = self.send_for_replies(&Request { answer: Answer::Never, ..*request });
+        replies.last().and_then(Reply::nonce).expect("a challenge")
+    }
+
+    fn credentials_for(&mut self, request: &Request<'_>, nonce: &str, password: &str) -> String {
+        let name = if request.method == "REGISTER" { "Authorization" } else { "Proxy-Authorization" };
+        let realm = self.domain.clone();
+        self.credentials(request, name, &realm, nonce, password)
     }
 
     /// Calls, and gives up once the server has begun to work on it: the status of the final reply.

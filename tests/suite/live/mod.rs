@@ -2,16 +2,21 @@
 //! namespaces that the tests make. `FREESWITCH_PREFIX` says where FreeSWITCH is; without it all of these are
 //! ignored. Where `C_MODULE_SO` names FreeSWITCH's own mod_fail2ban.so, the two are compared.
 
+mod addresses;
 mod agent;
 mod configuration;
+mod guesser;
 mod sip;
 mod sipp;
 mod site;
 mod stock;
+mod trunk;
 mod verto;
 
 mod ban;
+mod city;
 mod drop_in;
+mod guesses;
 mod hostile;
 mod loading;
 mod look_ups;
@@ -28,7 +33,9 @@ use crate::support::suite::Suite;
 /// The tests of this folder.
 pub fn add_to(suite: &mut Suite) {
     ban::add_to(suite);
+    city::add_to(suite);
     drop_in::add_to(suite);
+    guesses::add_to(suite);
     hostile::add_to(suite);
     loading::add_to(suite);
     look_ups::add_to(suite);
