@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::thread;
+use std::time::Duration;
 
 use super::addresses::{self, Side, source};
 use super::agent::Answer;
@@ -34,6 +35,9 @@ pub fn add_to(suite: &mut Suite) {
 /// The account of most guesses, and that of the botnet, whose phone is a good one.
 const VICTIM: &str = "1000";
 const OF_THE_BOTNET: &str = "1001";
+
+/// Longer than a reply takes, and enough to ask twice.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Households of the good.
 const FORGED: u8 = 10;
@@ -98,21 +102,33 @@ fn burst(site: &Site, from: IpAddr, method: Method, count: usize) -> Vec<Attack>
     for _ in 0..count {
         agent.guess(&request, &nonce, "guess");
     }
+    agent.patience = PATIENCE;
     let last = agent.guess_for_reply(&request, &nonce, PASSWORD);
     vec![Attack { from, last, refused: method.refused }]
+}
+
+/// One guess of an attacker's, which a firewall may drop.
+fn guess(site: &Site, from: IpAddr, account: &str, password: &str) -> Option<u16> {
+    let mut agent = guesser::agent(site, Side::Attackers, Way::Udp, from);
+    agent.patience = PATIENCE;
+    agent.send(&REGISTER.of(account, Answer::Password(password))).last().copied()
 }
 
 /// Each of these addresses guesses in turn, the last guess is right.
 fn in_turn(site: &Site, turns: impl Iterator<Item = (IpAddr, String)>, last: &[(IpAddr, &str)]) -> Vec<Attack> {
     for (ip, account) in turns {
-        let answer = register(site, (Side::Attackers, ip), &account, "guess");
+        let answer = guess(site, ip, &account, "guess");
         assert_ne!(answer, Some(200), "{account} from {ip}");
     }
-    let attacks = last.iter().map(|&(from, account)| {
-        let last = register(site, (Side::Attackers, from), account, PASSWORD);
-        Attack { from, last, refused: 403 }
-    });
-    attacks.collect()
+    thread::scope(|scope| {
+        let attacks = last.iter().map(|&(from, account)| {
+            scope.spawn(move || {
+                Attack { from, last: guess(site, from, account, PASSWORD), refused: REGISTER.refused }
+            })
+        });
+        let attacks: Vec<_> = attacks.collect();
+        attacks.into_iter().map(|attack| attack.join().expect("an attack")).collect()
+    })
 }
 
 fn botnet(site: &Site) -> Vec<Attack> {
@@ -225,11 +241,13 @@ fn every_attacker_is_refused_and_banned_and_nobody_else(fail2ban: &'static Fail2
     wait_until("the test to be banned", || banned().contains("192.0.2.1"));
     let expected: BTreeSet<String> = expected.into_iter().chain(["192.0.2.1".to_owned()]).collect();
     assert_eq!(banned(), expected, "{}", site.log_text());
-    for attack in &attacks {
-        let mut agent = guesser::agent(&site, Side::Attackers, Way::Udp, attack.from);
-        agent.patience = std::time::Duration::from_secs(1);
-        let replies = agent.send(&REGISTER.of(VICTIM, Answer::Never));
-        assert!(replies.is_empty(), "{} gets through the firewall: {replies:?}", attack.from);
-    }
+    thread::scope(|scope| {
+        for attack in &attacks {
+            scope.spawn(|| {
+                let answer = guess(&site, attack.from, VICTIM, PASSWORD);
+                assert_eq!(answer, None, "{} gets through the firewall", attack.from);
+            });
+        }
+    });
     phones(&site).into_iter().for_each(|phone| live(&site, phone));
 }
