@@ -91,7 +91,14 @@ pub fn agent(site: &Site, side: Side, way: Way, ip: IpAddr) -> Agent {
 }
 
 /// The last status of one attempt from a port of its own: `None` where nothing is answered.
-pub fn attempt(site: &Site, from: (Side, IpAddr), way: Way, method: Method, user: &str, password: &str) -> Option<u16> {
+pub fn attempt(
+    site: &Site,
+    from: (Side, IpAddr),
+    way: Way,
+    method: Method,
+    user: &str,
+    password: &str,
+) -> Option<u16> {
     let mut agent = agent(site, from.0, way, from.1);
     agent.send(&method.of(user, Answer::Password(password))).last().copied()
 }

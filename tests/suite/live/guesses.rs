@@ -183,7 +183,10 @@ fn of_guesses_by_subscribe_and_message_a_few_more_are_compared() {
     for (method, users) in [SUBSCRIBE, MESSAGE].into_iter().zip(users) {
         for (way, user) in WAYS.into_iter().zip(users) {
             let [compared, _] = watched.burst(way, method, user, 400);
-            assert!((ATTACKER_AFTER..=AT_MOST_SLOW).contains(&compared), "{compared}: {method:?} over {way:?}");
+            assert!(
+                (ATTACKER_AFTER..=AT_MOST_SLOW).contains(&compared),
+                "{compared}: {method:?} over {way:?}"
+            );
             // What is unconfirmed counts some seconds later, and makes an attacker then at the latest.
             let ip = watched.site.network.attacker.address(V4);
             wait_until("the guesser to be an attacker", || {

@@ -348,7 +348,9 @@ fn behind_xml_curl(before: &[&'static str], after: &[&'static str]) -> (Site, [u
         Directory::write_settings(conf);
     });
     // Lookups that were under way when the module was loaded are not hidden.
-    wait_until("lookups of before the load to be over", || site.status()["loaded_seconds"].as_u64() > Some(2));
+    wait_until("lookups of before the load to be over", || {
+        site.status()["loaded_seconds"].as_u64() > Some(2)
+    });
     let (good, bad) = (&site.network.bystander, &site.network.attacker);
     for user in ["1002", "1003"] {
         let dialog = "Event: dialog\r\nExpires: 300\r\n";
