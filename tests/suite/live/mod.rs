@@ -16,6 +16,7 @@ mod verto;
 mod ban;
 mod city;
 mod drop_in;
+mod flood;
 mod guesses;
 mod hostile;
 mod loading;
@@ -35,6 +36,7 @@ pub fn add_to(suite: &mut Suite) {
     ban::add_to(suite);
     city::add_to(suite);
     drop_in::add_to(suite);
+    flood::add_to(suite);
     guesses::add_to(suite);
     hostile::add_to(suite);
     loading::add_to(suite);

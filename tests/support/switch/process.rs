@@ -1,6 +1,7 @@
 //! What a process has, as the kernel tells it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn entries(pid: u32, what: &str) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("the process lives");
@@ -35,4 +36,14 @@ pub fn memory(pid: u32) -> usize {
     let status = text(pid, "status");
     let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a kernel of today");
     field.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// How much processor time it has taken.
+pub fn processor_time(pid: u32) -> Duration {
+    let stat = text(pid, "stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name is in brackets");
+    let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+    // SAFETY: takes no pointers.
+    let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
+    Duration::from_micros(ticks * 1_000_000 / a_second)
 }
