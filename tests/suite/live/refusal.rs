@@ -198,9 +198,12 @@ fn lookups_that_are_no_check_of_credentials_are_answered_as_ever() {
         format!("user_exists id nobody {domain}"),
         format!("vm_boxcount {VICTIM}@{domain}"),
         format!("find_user_xml id {VICTIM} {domain}"),
+        // What the module answers has a user of this address.
+        format!("find_user_xml ip {ip} {domain}"),
     ];
     let before: Vec<String> = questions.iter().map(|question| ask(question)).collect();
     assert_eq!([&before[0], &before[1], &before[2], &before[3]], ["true", PASSWORD, "default", "false"]);
+    assert!(!before[6].contains("<user"), "{}", before[6]);
     guess(&site, ip);
     assert_eq!(register(&site, (Side::Attackers, ip), VICTIM, PASSWORD), Some(403));
     for (question, answer) in questions.iter().zip(&before) {
