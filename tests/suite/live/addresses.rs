@@ -52,7 +52,7 @@ pub fn add(network: &Network) {
         let (name, server) = (peer.namespace.name(), network.server.name());
         for (range, family) in side.networks().iter().zip([V4, V6]) {
             // Addresses of lo belong to the machine without being listed.
-            ip(&format!("-n {name} route add local {range} dev lo")).expect("addresses more");
+            ip(&format!("-n {name} route add local {range} dev lo")).expect("the addresses can be added");
             ip(&format!("-n {server} route add {range} via {}", peer.address(family))).expect("a route");
         }
         set(&peer.namespace, "net.ipv6.ip_nonlocal_bind=1");

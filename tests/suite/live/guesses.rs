@@ -127,7 +127,7 @@ fn of_four_hundred_guesses_by_register_ten_are_compared() {
     }
 }
 
-/// Has a script of Lua's take 20 ms for each event that tells of a failure, on the thread that delivers all events.
+/// Has a script of Lua's take 20 ms for each event of a failure, on the thread that delivers all events.
 fn delay_events(conf: &Path) {
     let script = conf.join("slow.lua");
     fs::write(&script, "freeswitch.msleep(20)\n").expect("the script");
@@ -172,7 +172,7 @@ fn of_guesses_by_invite_ten_are_compared() {
         let [compared, _] = watched.burst(way, INVITE, user, 25);
         assert!((ATTACKER_AFTER..=AT_MOST).contains(&compared), "{compared} over {way:?}");
         watched.forgive();
-        // FreeSWITCH takes so many new calls a second (`sessions-per-second`).
+        // FreeSWITCH limits the new calls of a second (`sessions-per-second`).
         thread::sleep(Duration::from_secs(2));
     }
 }

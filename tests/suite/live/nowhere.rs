@@ -204,7 +204,7 @@ impl Calls<'_> {
                 std::thread::sleep(Duration::from_millis(100));
                 got = agent.send(&request);
             }
-            // Where the dialplan ends after a leg that failed, it depends on FreeSWITCH's threads which cause is told.
+            // Where the dialplan ends after a leg that failed, it depends on FreeSWITCH's threads which cause is sent.
             let is_either = number == EITHER && got.last() == Some(&480);
             assert!(is_either || got.last() == Some(&status), "{number}: {got:?}");
         }

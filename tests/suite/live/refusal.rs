@@ -20,7 +20,7 @@ pub fn add_to(suite: &mut Suite) {
         &needs,
         tests![
             from_the_tenth_failure_on_the_right_password_is_refused_by_every_method_and_way,
-            after_the_period_three_guesses_one_at_a_time_make_the_next_level,
+            after_the_period_three_more_failures_make_the_next_level,
         ],
     );
     suite.add(
@@ -34,7 +34,7 @@ const ATTACKER_AFTER: usize = 10;
 /// The account that is guessed at.
 const VICTIM: &str = "1000";
 
-/// A guesser by IPv4, one by IPv6, and who else there is.
+/// Guessers and good phones, each by IPv4 and by IPv6.
 struct People {
     guessers: [IpAddr; 2],
     good: [IpAddr; 2],
@@ -100,7 +100,7 @@ fn from_the_tenth_failure_on_the_right_password_is_refused_by_every_method_and_w
         for (ip, user) in good.into_iter().zip([VICTIM, "1001"]) {
             try_all(&site, (Side::Neighbours, ip), user, |method| method.accepted);
         }
-        told_of(&site, ip, count + 1);
+        check_reports(&site, ip, count + 1);
     }
     // Any address of a network is the guesser's; the next network is not.
     guess(&site, cousins[0]);
@@ -126,7 +126,7 @@ fn from_the_tenth_failure_on_the_right_password_is_refused_by_every_method_and_w
 }
 
 /// What an operator reads of an attacker: on the console, in the module's log and in FreeSWITCH's.
-fn told_of(site: &Site, ip: IpAddr, times: u64) {
+fn check_reports(site: &Site, ip: IpAddr, times: u64) {
     let source = source(ip);
     let attackers = site.cli("fail2ban attackers");
     let row = attackers.lines().find(|line| line.starts_with(&format!("{source} "))).unwrap_or_default();
@@ -150,7 +150,7 @@ fn told_of(site: &Site, ip: IpAddr, times: u64) {
     });
 }
 
-/// How many lookups were let through of so many guesses, one after the other.
+/// Guesses one after the other: how many of their lookups were let through.
 fn guesses_let_through(site: &Site, ip: IpAddr, count: u64) -> u64 {
     let before = refused(site);
     for _ in 0..count {
@@ -159,7 +159,7 @@ fn guesses_let_through(site: &Site, ip: IpAddr, count: u64) -> u64 {
     count - (refused(site) - before)
 }
 
-fn after_the_period_three_guesses_one_at_a_time_make_the_next_level() {
+fn after_the_period_three_more_failures_make_the_next_level() {
     let site = site(&Plan::default(), |_, _| ());
     let ip = People::of(&site).guessers[0];
     guess(&site, ip);
