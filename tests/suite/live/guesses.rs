@@ -73,9 +73,28 @@ impl Watched {
         self.site.status()["refused"].as_u64().expect("a count") as usize
     }
 
-    /// Sends this many guesses with one nonce before a reply is read, and at once the right password; gives how many
-    /// passwords were compared, of how many requests.
+    /// Sends this many guesses with one nonce before a reply is read, and at once the right password, which is refused;
+    /// gives how many passwords were compared, of how many requests.
     fn burst(&self, way: Way, method: Method, user: &str, count: usize) -> [usize; 2] {
+        self.burst_and(way, method, user, count, |agent, request, nonce| {
+            let right = agent.guess_for_reply(request, nonce, PASSWORD);
+            assert_eq!(right, Some(method.refused), "the right password by {} over {way:?}", method.name);
+        })
+    }
+
+    /// The same without the right password.
+    fn wrong_burst(&self, way: Way, method: Method, user: &str, count: usize) -> [usize; 2] {
+        self.burst_and(way, method, user, count, |_, _, _| ())
+    }
+
+    fn burst_and(
+        &self,
+        way: Way,
+        method: Method,
+        user: &str,
+        count: usize,
+        then: impl FnOnce(&mut Agent, &Request<'_>, &str),
+    ) -> [usize; 2] {
         let ip = self.site.network.attacker.address(V4);
         let (compared, refused) = (self.compared(user), self.refused());
         let mut agent = guesser::agent(&self.site, Side::Attackers, way, ip);
@@ -89,8 +108,7 @@ impl Watched {
                 thread::sleep(Duration::from_millis(3));
             }
         }
-        let right = right(&mut agent, &request, &nonce);
-        assert_eq!(right, Some(method.refused), "the right password by {} over {way:?}", method.name);
+        then(&mut agent, &request, &nonce);
         let all = || (self.compared(user) - compared) + (self.refused() - refused);
         wait_until("the requests to have been looked up", || all() > count * 3 / 4);
         // Calls are taken on threads of their own: one may be under way still.
@@ -112,10 +130,6 @@ impl Drop for Watched {
             directory.stop(&self.site.network.server);
         }
     }
-}
-
-fn right(agent: &mut Agent, request: &Request<'_>, nonce: &str) -> Option<u16> {
-    agent.guess_for_reply(request, nonce, PASSWORD)
 }
 
 fn of_four_hundred_guesses_by_register_ten_are_compared() {
@@ -162,15 +176,19 @@ fn after_the_period_guesses_are_compared_one_at_a_time() {
         watched.site.cli("fail2ban attackers").contains("one attempt at a time")
     });
     // The next has to wait for the verdict, and three failures make the next level.
-    let [compared, _] = watched.burst(Way::Udp, REGISTER, "1002", 100);
+    let [compared, _] = watched.wrong_burst(Way::Udp, REGISTER, "1002", 100);
     assert!((1..=3).contains(&compared), "{compared}");
 }
 
 fn of_guesses_by_invite_ten_are_compared() {
     let watched = Watched::start(|_| ());
     for (way, user) in WAYS.into_iter().zip(["1002", "1004", "1005"]) {
-        let [compared, _] = watched.burst(way, INVITE, user, 25);
+        // Each call has a thread of its own, and so which ten are compared is left to chance.
+        let [compared, _] = watched.wrong_burst(way, INVITE, user, 25);
         assert!((ATTACKER_AFTER..=AT_MOST).contains(&compared), "{compared} over {way:?}");
+        let ip = watched.site.network.attacker.address(V4);
+        let right = attempt(&watched.site, (Side::Attackers, ip), way, INVITE, user, PASSWORD);
+        assert_eq!(right, Some(INVITE.refused), "the right password over {way:?}");
         watched.forgive();
         // FreeSWITCH limits the new calls of a second (`sessions-per-second`).
         thread::sleep(Duration::from_secs(2));
