@@ -177,8 +177,8 @@ fn after_the_period_three_more_failures_make_the_next_level() {
         guesses_let_through(&site, ip, 1);
         site.status()["attackers"][0]["level"] == 2
     });
+    wait_until("the lines", || lines(&site, ip, " attacker source=") == 2);
     assert_eq!(lines(&site, ip, " register_failure "), ATTACKER_AFTER + 3, "{}", site.log_text());
-    assert_eq!(lines(&site, ip, " attacker source="), 2, "{}", site.log_text());
     assert_eq!(guesses_let_through(&site, ip, 5), 0);
     assert_eq!(register(&site, (Side::Attackers, ip), VICTIM, PASSWORD), Some(403));
     assert!(site.cli(&format!("fail2ban why {ip}")).contains("an attacker of level 2"));
