@@ -75,6 +75,7 @@ case $what in
 esac
 if [ "$what" = live ]; then
     need_command sip-tester sipp
+    need_command openssl openssl
     need_command kamailio kamailio
 fi
 case $what in

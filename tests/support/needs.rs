@@ -72,6 +72,11 @@ pub fn rsyslog() -> Result<(), Why> {
     super::rsyslog::rsyslog().map(drop)
 }
 
+/// openssl, which talks TLS.
+pub fn openssl() -> Result<(), Why> {
+    command_exists("openssl is not installed", "openssl")
+}
+
 /// FreeSWITCH's own mod_fail2ban, to compare with.
 pub fn c_module() -> Result<(), Why> {
     match std::env::var_os("C_MODULE_SO") {

@@ -1,7 +1,10 @@
-//! A SIP user agent, over UDP or TCP: what phones and attackers send, and nothing that is not needed for it.
+//! A SIP user agent, over UDP, TCP or TLS: what phones and attackers send, and nothing that is not needed for it.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,6 +65,17 @@ impl Default for Request<'_> {
 enum Socket {
     Udp(UdpSocket),
     Tcp(TcpStream, Vec<u8>),
+    /// The way to an `openssl s_client`.
+    Tls(UnixStream, Vec<u8>, Child),
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Socket::Tls(_, _, client) = self {
+            let _ = client.kill();
+            let _ = client.wait();
+        }
+    }
 }
 
 /// A user agent at one address and port.
@@ -137,6 +151,26 @@ impl Agent {
         Agent { socket, local, domain: domain.to_owned(), nonces_used: 0, patience: PATIENCE }
     }
 
+    /// The same over TLS, whatever certificate the server has.
+    pub fn over_tls(from: &Namespace, ip: IpAddr, server: SocketAddr, domain: &str) -> Agent {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (local, client) = from.run(|| {
+            let free = TcpListener::bind((ip, 0)).expect("the address is there");
+            let local = free.local_addr().expect("it is bound");
+            drop(free);
+            let output = theirs.try_clone().expect("a copy");
+            let client = Command::new("openssl")
+                .args(["s_client", "-quiet", "-connect", &server.to_string(), "-bind", &local.to_string()])
+                .stdin(Stdio::from(OwnedFd::from(theirs)))
+                .stdout(Stdio::from(OwnedFd::from(output)))
+                .stderr(Stdio::null())
+                .spawn();
+            (local, client.expect("openssl runs"))
+        });
+        let socket = Socket::Tls(ours, Vec::new(), client);
+        Agent { socket, local, domain: domain.to_owned(), nonces_used: 0, patience: PATIENCE }
+    }
+
     /// Sends a request, and once more with credentials if those are asked for: the statuses of the replies.
     pub fn send(&mut self, request: &Request<'_>) -> Vec<u16> {
         self.send_for_replies(request).iter().map(|reply| reply.status).collect()
@@ -166,10 +200,32 @@ impl Agent {
 
     /// Sends a request with credentials for a nonce that was got elsewhere, and waits for nothing.
     pub fn forge(&mut self, request: &Request<'_>, nonce: &str) {
-        let realm = self.domain.clone();
-        let credentials = self.credentials(request, "Authorization", &realm, nonce, "wrong");
+        self.guess(request, nonce, "wrong");
+    }
+
+    /// The same with a password.
+    pub fn guess(&mut self, request: &Request<'_>, nonce: &str, password: &str) {
+        let credentials = self.credentials_for(request, nonce, password);
         let text = self.request(request, &unique(), &unique(), &unique(), &credentials);
         self.write(&text);
+    }
+
+    /// The same, and waits for the reply; replies to others are dropped.
+    pub fn guess_for_reply(&mut self, request: &Request<'_>, nonce: &str, password: &str) -> Option<u16> {
+        let credentials = self.credentials_for(request, nonce, password);
+        self.ask(request, &unique(), &unique(), &credentials).map(|reply| reply.status)
+    }
+
+    /// A nonce of the server's.
+    pub fn nonce(&mut self, request: &Request<'_>) -> String {
+        let replies = self.send_for_replies(&Request { answer: Answer::Never, ..*request });
+        replies.last().and_then(Reply::nonce).expect("a challenge")
+    }
+
+    fn credentials_for(&mut self, request: &Request<'_>, nonce: &str, password: &str) -> String {
+        let name = if request.method == "REGISTER" { "Authorization" } else { "Proxy-Authorization" };
+        let realm = self.domain.clone();
+        self.credentials(request, name, &realm, nonce, password)
     }
 
     /// Calls, and gives up once the server has begun to work on it: the status of the final reply.
@@ -239,7 +295,7 @@ impl Agent {
             self.write(&text);
             let again = match self.socket {
                 Socket::Udp(_) => until.min(Instant::now() + RESEND_AFTER),
-                Socket::Tcp(..) => until,
+                Socket::Tcp(..) | Socket::Tls(..) => until,
             };
             while let Some(message) = self.read(again) {
                 if !message.starts_with("SIP/2.0 ") {
@@ -281,6 +337,7 @@ impl Agent {
         let name = match self.socket {
             Socket::Udp(_) => "UDP",
             Socket::Tcp(..) => "TCP",
+            Socket::Tls(..) => "TLS",
         };
         format!("Via: SIP/2.0/{name} {};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n", self.local)
     }
@@ -310,6 +367,7 @@ impl Agent {
         let transport = match self.socket {
             Socket::Udp(_) => "",
             Socket::Tcp(..) => ";transport=tcp",
+            Socket::Tls(..) => ";transport=tls",
         };
         let end = format!(
             "@{domain}>\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\nContact: <sip:agent@{}{transport}>\r\n\
@@ -339,6 +397,7 @@ impl Agent {
         let _ = match &mut self.socket {
             Socket::Udp(socket) => socket.send(text).map(drop),
             Socket::Tcp(stream, _) => stream.write_all(text),
+            Socket::Tls(stream, ..) => stream.write_all(text),
         };
     }
 
@@ -355,19 +414,34 @@ impl Agent {
                     }
                 }
                 Socket::Tcp(stream, bytes) => {
-                    if let Some(message) = take_message(bytes) {
-                        return Some(message);
-                    }
                     stream.set_read_timeout(Some(left)).expect("a time limit");
-                    match stream.read(&mut room) {
-                        Ok(0) => return None,
-                        Ok(size) => bytes.extend_from_slice(&room[..size]),
-                        Err(_) => {}
+                    if let Some(read) = read_message(stream, bytes) {
+                        return read;
+                    }
+                }
+                Socket::Tls(stream, bytes, _) => {
+                    stream.set_read_timeout(Some(left)).expect("a time limit");
+                    if let Some(read) = read_message(stream, bytes) {
+                        return read;
                     }
                 }
             }
         }
     }
+}
+
+/// The next message of a stream, `Some(None)` at its end; `None` if it takes more reading.
+fn read_message(stream: &mut impl Read, bytes: &mut Vec<u8>) -> Option<Option<String>> {
+    if let Some(message) = take_message(bytes) {
+        return Some(Some(message));
+    }
+    let mut room = [0; 65536];
+    match stream.read(&mut room) {
+        Ok(0) => return Some(None),
+        Ok(size) => bytes.extend_from_slice(&room[..size]),
+        Err(_) => {}
+    }
+    None
 }
 
 /// Takes a whole message from the beginning of what has come over TCP.

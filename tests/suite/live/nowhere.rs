@@ -58,6 +58,8 @@ const TIMES: usize = 45;
 /// A number that nothing takes.
 const NUMBER: &str = "9011441234567";
 
+const EITHER: &str = "telephone-gone-then-hung-up";
+
 /// What the dialplan does with a number, and what the caller is answered.
 const TAKEN: [(&str, u16, &str); 20] = [
     ("answered", 200, "answer; park"),
@@ -78,11 +80,7 @@ const TAKEN: [(&str, u16, &str); 20] = [
     ("no-gateway", 484, "bridge sofia/gateway/nowhere/1"),
     ("telephone-busy", 486, "bridge sofia/external/486@10.99.2.2:5999"),
     ("telephone-gone", 404, "bridge sofia/external/404@10.99.2.2:5999"),
-    (
-        "telephone-gone-then-hung-up",
-        404,
-        "set continue_on_fail=true; bridge sofia/external/404@10.99.2.2:5999",
-    ),
+    (EITHER, 404, "set continue_on_fail=true; bridge sofia/external/404@10.99.2.2:5999"),
     (
         "telephone-forwards",
         486,
@@ -206,7 +204,9 @@ impl Calls<'_> {
                 std::thread::sleep(Duration::from_millis(100));
                 got = agent.send(&request);
             }
-            assert_eq!(got.last(), Some(&status), "{number}");
+            // Where the dialplan ends after a leg that failed, it depends on FreeSWITCH's threads which cause is sent.
+            let is_either = number == EITHER && got.last() == Some(&480);
+            assert!(is_either || got.last() == Some(&status), "{number}: {got:?}");
         }
         self.made.set(self.made.get() + times);
     }

@@ -28,6 +28,7 @@ const STOCK: [&str; 2] = ["mod_hash", "mod_sms"];
 /// What only some tests load.
 pub const XML_CURL: &str = "mod_xml_curl";
 pub const LUA: &str = "mod_lua";
+pub const VOICEMAIL: &str = "mod_voicemail";
 
 /// Not a full hour, to see the offset's minutes.
 const TIME_ZONE: &str = "<+0530>-5:30";
@@ -143,7 +144,7 @@ impl Site {
         let host = FreeSwitch::start_with(&Options {
             prefix: Path::new(&prefix),
             module,
-            modules: &FIRST.into_iter().chain(LAST).chain(STOCK).chain([XML_CURL, LUA]).collect::<Vec<_>>(),
+            modules: &[&FIRST[..], &LAST, &STOCK, &[XML_CURL, LUA, VOICEMAIL]].concat(),
             folder: folder.path(),
             certificates: Some(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("freeswitch-certs")),
             configuration,

@@ -45,6 +45,11 @@ pub fn has_lua() -> Result<(), Why> {
     has_module("mod_lua")
 }
 
+/// Something that tests may need: FreeSWITCH's mod_voicemail.
+pub fn has_voicemail() -> Result<(), Why> {
+    has_module("mod_voicemail")
+}
+
 fn has_module(name: &str) -> Result<(), Why> {
     let prefix = PathBuf::from(std::env::var_os("FREESWITCH_PREFIX").unwrap_or_default());
     let places = ["lib/freeswitch/mod", "mod"].map(|place| prefix.join(place).join(format!("{name}.so")));

@@ -1,17 +1,20 @@
 //! The street: ten good addresses and ten attackers, with the settings, the dialplan extension and the jail as
 //! they are shipped, in FreeSWITCH's stock configuration. Afterwards the firewall is asked who is banned.
 
+mod people;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use people::{FORGED_PHONE, MISTYPER, OFFICE, attack, attackers, good};
 
 use super::agent::{Agent, Answer, Request};
 use super::configuration::{SIP, VERTO};
 use super::site::{Plan, Site};
 use super::stock::{self, EXTERNAL_SIP, PASSWORD};
+use super::trunk::Trunk;
 use super::verto;
 use crate::support::fail2ban::daemon::Daemon;
 use crate::support::fail2ban::namespace::ip;
@@ -44,8 +47,9 @@ const FIRST: u8 = 2;
 const OTHERS: std::ops::Range<u8> = 11..30;
 const TRUNK: u8 = 30;
 
-/// So many times an attacker tries, or a forger lies. The jail bans at ten.
+/// So many times an attacker tries, or a forger lies. Ten points make an attacker, whom the jail bans at once.
 const TRIES: usize = 14;
+const ATTACKER_AFTER: usize = 10;
 /// A minute: the last event of an attack comes `challenge-timeout` after it.
 const UNTIL_BANNED: Duration = Duration::from_secs(90);
 
@@ -56,11 +60,21 @@ const TEXT: &str = "Content-Type: text/plain\r\n";
 fn address(family: Family, machine: u8, host: u8) -> IpAddr {
     match family {
         V4 => Ipv4Addr::new(10, 99, machine, host).into(),
-        V6 => Ipv6Addr::new(0xfd00, 0x99, 0, machine.into(), 0, 0, 0, host.into()).into(),
+        // The machine's link, or a household of its own: a /64 is one source.
+        V6 if host == FIRST => Ipv6Addr::new(0xfd00, 0x99, 0, machine.into(), 0, 0, 0, host.into()).into(),
+        V6 => Ipv6Addr::new(0xfd00, 0x99, machine.into(), host.into(), 0, 0, 0, host.into()).into(),
     }
 }
 
-/// Whoever has an address, by what is told of it.
+/// What the firewall drops of an attacker: its address, or the first of its IPv6 network.
+fn dropped(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// Addresses, and what is at them.
 type Addresses = BTreeMap<IpAddr, &'static str>;
 
 /// The switch, and who lives there by one address family.
@@ -164,8 +178,7 @@ impl Street<'_> {
     fn wait_until_known(&self, ip: IpAddr) {
         // A gateway whose first REGISTER is lost tries again after half a minute.
         wait_at_most(UNTIL_BANNED, &format!("{ip} to be known"), || {
-            let list = self.site.cli("fail2ban known");
-            list.split_whitespace().any(|word| word == ip.to_string())
+            !self.site.cli(&format!("fail2ban known {ip}")).starts_with("-ERR")
         });
     }
 }
@@ -222,89 +235,6 @@ fn add_addresses(network: &Network, family: Family) {
     }
 }
 
-/// A carrier's server: whoever registers is welcome.
-struct Trunk {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Trunk {
-    fn start(place: &Namespace, ip: IpAddr) -> Trunk {
-        let socket = place.run(|| UdpSocket::bind(SocketAddr::new(ip, SIP))).expect("the trunk's socket");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time limit");
-        let is_over = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&is_over);
-        let thread = thread::spawn(move || {
-            let mut room = [0; 65536];
-            while !ends.load(Ordering::Relaxed) {
-                let Ok((size, from)) = socket.recv_from(&mut room) else { continue };
-                let request = String::from_utf8_lossy(&room[..size]).into_owned();
-                let is_request = request.lines().next().is_some_and(|line| line.ends_with(" SIP/2.0"));
-                if is_request && !request.starts_with("ACK ") {
-                    let _ = socket.send_to(accepted(&request).as_bytes(), from);
-                }
-            }
-        });
-        Trunk { is_over, thread: Some(thread) }
-    }
-}
-
-impl Drop for Trunk {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn accepted(request: &str) -> String {
-    let mut reply = "SIP/2.0 200 OK\r\n".to_owned();
-    for line in request.lines().take_while(|line| !line.is_empty()) {
-        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        if ["via", "from", "to", "call-id", "cseq", "contact", "expires"].contains(&name.as_str()) {
-            reply += line;
-            reply += if name == "to" && !line.contains("tag=") { ";tag=trunk\r\n" } else { "\r\n" };
-        }
-    }
-    reply + "Content-Length: 0\r\n\r\n"
-}
-
-const OFFICE: u8 = 16;
-const FORGED_PHONE: u8 = 17;
-const MISTYPER: u8 = 18;
-
-fn good(family: Family) -> Addresses {
-    let of = |host| address(family, NEIGHBOURS, host);
-    let mut good: Addresses = (11..16).map(|host| (of(host), "a phone with twelve keys")).collect();
-    good.extend([
-        (of(FIRST), "a phone with twelve keys, over TCP"),
-        (of(OFFICE), "an office with an old phone"),
-        (of(FORGED_PHONE), "a phone in whose name somebody fails"),
-        (of(TRUNK), "a trunk in whose name somebody fails"),
-        (of(MISTYPER), "somebody who mistypes four times"),
-    ]);
-    assert_eq!(good.len(), 10);
-    good
-}
-
-fn attackers(family: Family) -> Addresses {
-    let names = [
-        "guesses by REGISTER",
-        "guesses once for each of many users",
-        "guesses by INVITE",
-        "guesses by SUBSCRIBE",
-        "guesses by MESSAGE",
-        "never answers",
-        "answers with what it makes up",
-        "calls to nowhere",
-        "injects text",
-    ];
-    let mut attackers: Addresses =
-        (11..).zip(names).map(|(host, name)| (address(family, ATTACKERS, host), name)).collect();
-    attackers.insert(address(family, ATTACKERS, FIRST), "guesses by Verto");
-    assert_eq!(attackers.len(), 10);
-    attackers
-}
-
 /// What the good ones do, while the others attack.
 fn live(street: &Street<'_>) {
     // Everybody is registered, as on any day.
@@ -340,59 +270,6 @@ fn live(street: &Street<'_>) {
     });
 }
 
-fn attack<'scope>(street: &'scope Street<'_>, scope: &'scope thread::Scope<'scope, '_>) {
-    let wrong = Answer::Password("guess");
-    let register = Request { user: b"1000", headers: REGISTER, answer: wrong, ..Request::default() };
-    scope.spawn(move || street.attack(11, SIP, |agent, _| agent.send(&register)));
-    scope.spawn(move || {
-        street.attack(12, SIP, |agent, number| {
-            let user = (1000 + number).to_string();
-            agent.send(&Request { user: user.as_bytes(), ..register })
-        });
-    });
-    let invite = Request { method: "INVITE", to: Some("9196"), headers: "", ..register };
-    scope.spawn(move || street.attack(13, SIP, |agent, _| send_patiently(agent, &invite)));
-    let subscribe = Request { method: "SUBSCRIBE", to: Some("1001"), headers: BUSY_LAMP, ..register };
-    scope.spawn(move || street.attack(14, SIP, |agent, _| agent.send(&subscribe)));
-    let message = Request { method: "MESSAGE", to: Some("1001"), headers: TEXT, body: "x", ..register };
-    scope.spawn(move || street.attack(15, SIP, |agent, _| agent.send(&message)));
-    scope.spawn(move || {
-        street.attack(16, SIP, |agent, _| agent.send(&Request { answer: Answer::Never, ..register }));
-    });
-    scope.spawn(move || {
-        let hides = Request { answer: Answer::MadeUp, call_id: Some("always-the-same"), ..register };
-        street.attack(17, SIP, |agent, _| agent.send(&hides));
-    });
-    scope.spawn(move || {
-        let call = Request { to: Some("900441234567890"), answer: Answer::Never, ..invite };
-        street.attack(18, EXTERNAL_SIP, |agent, _| send_patiently(agent, &call));
-    });
-    scope.spawn(move || {
-        street.attack(19, SIP, |agent, number| {
-            let name = INJECTIONS[number % INJECTIONS.len()];
-            agent.send(&Request { user: name.as_bytes(), auth_user: Some("1000"), ..register })
-        });
-    });
-    scope.spawn(move || {
-        for _ in 0..TRIES {
-            let peer = &street.site.network.attacker;
-            // Where the firewall has it, no connection is made any more.
-            if verto::try_login(peer, street.site.port(street.family, VERTO), "1000", "guess") != Some(false)
-            {
-                return;
-            }
-        }
-    });
-}
-
-/// Names that would have strangers banned, if they could.
-const INJECTIONS: [&str; 4] = [
-    "x] ip[8.8.8.8] at[",
-    "\" ip=8.8.4.4 known=no user=\"",
-    "fold\r\n 2026-11-22T00:51:58.493952+0000 mod_fail2ban: register_failure ip=2001:4860:4860::8888 user=",
-    "fold\r\n A registration failed user[q] ip[9.9.9.9] at[",
-];
-
 fn over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'static Fail2ban) {
     let (site, _trunks) = build();
     let site = &site;
@@ -409,7 +286,7 @@ fn over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'stati
     let good: Addresses = [V4, V6].into_iter().flat_map(good).collect();
     // Who is missing then is seen below.
     let until = Instant::now() + UNTIL_BANNED;
-    while !attackers.keys().all(|ip| banned(site).contains(ip)) && Instant::now() < until {
+    while !attackers.keys().all(|ip| banned(site).contains(&dropped(*ip))) && Instant::now() < until {
         thread::sleep(Duration::from_millis(100));
     }
     // Nothing is to come any more, and what came has been read once a test at the log's end bans its address.
@@ -423,27 +300,27 @@ fn over_ipv4_and_ipv6_every_attacker_is_banned_and_nobody_else(fail2ban: &'stati
 
     let mut banned = banned(site);
     let rows = good.iter().chain(&attackers).map(|(ip, who)| {
-        let state = if banned.contains(ip) { "banned" } else { "free" };
+        let state = if banned.contains(&dropped(*ip)) { "banned" } else { "free" };
         format!("{state:<7} {ip:<19} {who}")
     });
     let table = format!("{fail2ban}:\n{}", rows.collect::<Vec<_>>().join("\n"));
     println!("{table}");
     let told = || format!("{table}\n{}", site.log_text());
-    let mut expected: Vec<IpAddr> = attackers.keys().copied().chain([marker]).collect();
+    let mut expected: Vec<IpAddr> = attackers.keys().map(|ip| dropped(*ip)).chain([marker]).collect();
     expected.sort();
     banned.sort();
     assert_eq!(banned, expected, "{}", told());
     for street in &streets {
-        // Without known addresses these would have been banned.
+        // Without known addresses these would have been banned. What is refused is not logged.
         for host in [OFFICE, FORGED_PHONE, TRUNK] {
             let ip = address(street.family, NEIGHBOURS, host);
             let failures = site.log_text().matches(&format!("register_failure ip={ip} known=yes ")).count();
-            assert!(failures >= TRIES, "{ip}: {failures} failures\n{}", told());
+            assert!(failures >= ATTACKER_AFTER, "{ip}: {failures} failures\n{}", told());
         }
-        for ip in self::good(street.family).keys() {
+        for ip in people::good(street.family).keys() {
             assert!(street.is_answered(*ip), "{ip} is not answered");
         }
-        for ip in self::attackers(street.family).keys() {
+        for ip in people::attackers(street.family).keys() {
             assert!(!street.is_answered(*ip), "{ip} is answered");
         }
     }

@@ -1,6 +1,7 @@
 //! What a process has, as the kernel tells it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn entries(pid: u32, what: &str) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("the process lives");
@@ -41,4 +42,14 @@ pub fn status(pid: u32, field: &str) -> String {
     let mut fields = status.lines().filter_map(|line| line.split_once(':'));
     let value = fields.find_map(|(name, value)| (name == field).then(|| value.trim().to_owned()));
     value.expect("a kernel of today")
+}
+
+/// How much processor time it has taken.
+pub fn processor_time(pid: u32) -> Duration {
+    let stat = text(pid, "stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name is in brackets");
+    let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+    // SAFETY: takes no pointers.
+    let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
+    Duration::from_micros(ticks * 1_000_000 / a_second)
 }
