@@ -557,6 +557,13 @@ fn why_says_what_a_source_did_and_when() {
     assert_eq!(why.attack, None);
     let account = it.engine.why_account(it.now(), &Typed::new("1009"));
     assert_eq!((account.sources.len(), account.sources[0].failures, account.sources[0].alone), (1, 4, false));
+    assert!(!account.sources[0].unknown);
+    // One source, however many domains it tried.
+    it.stranger(ip(1), failure("1009@b", None));
+    it.stranger(ip(1), What::UnknownUser { account: b"1009@c", accepted: false });
+    let account = it.engine.why_account(it.now(), &Typed::new("1009"));
+    assert_eq!((account.count, account.sources.len()), (1, 3));
+    assert!(account.sources.iter().any(|there| there.unknown && there.account == "1009@c"));
 }
 
 #[test]
