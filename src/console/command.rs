@@ -247,7 +247,7 @@ impl Command<'_> {
             ["test", ip] => Ok(Command::Test { ip: test_ip(ip)?, count: TEST_COUNT }),
             ["test", ip, count] => Ok(Command::Test { ip: test_ip(ip)?, count: test_count(count)? }),
             _ => Err(format!(
-                "fail2ban \"{}\" is unknown: expected {}",
+                "fail2ban \"{}\" is not understood: expected {}",
                 arguments.trim(),
                 SYNTAX.to_string_lossy()
             )),
