@@ -9,7 +9,7 @@ use crate::console::status::{Status, duration};
 use crate::console::{attackers, forgive, metrics, why, why_account, words};
 use crate::decision::Source;
 use crate::dispatch;
-use crate::event::address::is_documentation;
+use crate::event::address::{self, is_documentation};
 use crate::event::event_type::EventType;
 use crate::host::clock;
 use crate::memory::known::Address;
@@ -247,7 +247,7 @@ impl Command<'_> {
             ["test", ip] => Ok(Command::Test { ip: test_ip(ip)?, count: TEST_COUNT }),
             ["test", ip, count] => Ok(Command::Test { ip: test_ip(ip)?, count: test_count(count)? }),
             _ => Err(format!(
-                "fail2ban \"{}\" is unknown: expected {}",
+                "fail2ban \"{}\" is not understood: expected {}",
                 arguments.trim(),
                 SYNTAX.to_string_lossy()
             )),
@@ -260,8 +260,16 @@ fn rest<'a>(arguments: &'a str, word: &str) -> &'a str {
     arguments[word.as_ptr() as usize - arguments.as_ptr() as usize..].trim_end()
 }
 
+/// As it is copied from somewhere: an address may have a port, an account `sip:` before it.
 fn whom(text: &str) -> Whom<'_> {
-    text.parse().map_or(Whom::Account(text), Whom::Source)
+    let text = text.trim_start_matches('<').trim_end_matches('>');
+    let scheme = ["sip:", "sips:"].into_iter().find_map(|scheme| {
+        text.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| scheme.len())
+    });
+    let text = &text[scheme.unwrap_or(0)..];
+    let source =
+        text.parse().ok().or_else(|| address::parse(text.as_bytes()).map(|(ip, _)| Source::single(ip)));
+    source.map_or(Whom::Account(text), Whom::Source)
 }
 
 fn any_source(command: &str, text: &str) -> Result<Source, String> {
@@ -301,6 +309,8 @@ mod tests {
             ("why 2001:db8::7", Command::Why(Whom::Source(Source::single(ip)))),
             ("why 2001:db8::/64", Command::Why(Whom::Source("2001:db8::/64".parse().unwrap()))),
             ("why 1009@switch.example ", Command::Why(Whom::Account("1009@switch.example"))),
+            ("why [2001:db8::7]:5060", Command::Why(Whom::Source(Source::single(ip)))),
+            ("why <SIP:1009@switch.example>", Command::Why(Whom::Account("1009@switch.example"))),
             ("forgive a  b", Command::Forgive(Whom::Account("a  b"))),
             ("known", Command::Known(None)),
             ("known 2001:db8::7", Command::Known(Some(Source::single(ip)))),

@@ -300,6 +300,7 @@ mod tests {
             source: "198.51.100.7".parse().unwrap(),
             account: "1007".into(),
             failures: 11,
+            unknown: false,
             ago: 3,
             level: None,
             alone: true,

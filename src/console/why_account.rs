@@ -1,6 +1,7 @@
 //! `fail2ban why` of an account: where it fails, and where it is refused.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::console::standing::trusted_by;
@@ -57,12 +58,13 @@ fn spare(there: &mut AccountAtSource) {
 
 impl About {
     fn words(&self) -> String {
-        let AccountReport { sources, more, under_attack } = &self.report;
-        let mut parts = vec![match sources.len() + more {
+        let AccountReport { sources, count, more, under_attack } = &self.report;
+        let mut parts = vec![match *count {
             0 => "no failures that count".to_owned(),
             all => format!("failures at {}", words::count(all as u64, "source")),
         }];
-        let refused = sources.iter().filter(|there| self.refuses && there.remaining > 0).count();
+        let refused = sources.iter().filter(|there| self.refuses && there.remaining > 0);
+        let refused = refused.map(|there| there.source).collect::<BTreeSet<_>>().len();
         parts.push(match refused {
             0 => "refused nowhere".into(),
             _ => format!("refused at {}", words::count(refused as u64, "source")),
@@ -119,7 +121,11 @@ impl About {
                 words::count(there.refused, "attempt")
             ),
         };
-        format!("{account} has {failures}, the last {}; {refused}", words::ago(there.ago))
+        let has = match there.unknown {
+            true => "is not in the directory, and was tried".into(),
+            false => format!("has {failures}"),
+        };
+        format!("{account} {has}, the last {}; {refused}", words::ago(there.ago))
     }
 }
 
@@ -133,6 +139,7 @@ mod tests {
             source: source.parse().unwrap(),
             account: "1009@a".into(),
             failures: 10,
+            unknown: false,
             ago: 120,
             level,
             alone: false,
@@ -140,7 +147,7 @@ mod tests {
             refused: 3,
         };
         let sources = vec![at("198.51.100.7", Some(1), 57), at("198.51.100.8", None, 0)];
-        let report = AccountReport { sources, more: 2, under_attack: vec![] };
+        let report = AccountReport { sources, count: 4, more: 2, under_attack: vec![] };
         let accepted = vec![("2001:db8::/64".parse().unwrap(), 7200)];
         let mut about = About { typed: "1009".into(), report, accepted, attacker_after: 10, refuses: true };
         assert_eq!(
@@ -151,6 +158,10 @@ mod tests {
              ago; not refused\n  at 2 more\n  at 2001:db8::/64: accepted, last 2 hours ago\nif fail2ban has banned \
              it: fail2ban-client set freeswitch-fail2ban unbanip 198.51.100.7\n"
         );
+        about.report.sources[1].unknown = true;
+        let not_there =
+            "198.51.100.8: 1009@a is not in the directory, and was tried, the last 2 minutes ago; not";
+        assert!(about.words().contains(not_there), "{}", about.words());
         about.report.sources.push(at("198.51.100.9", Some(2), 0));
         assert!(
             about.words().ends_with("\nfor more of a source, and to lift its ban: fail2ban why SOURCE\n")

@@ -108,7 +108,7 @@ impl Model {
         }
         self.neighbours.retain(|_, there| there.count > 0);
         self.open.retain(|open| {
-            let quarter = 2_500_000;
+            let quarter = if open.slow { 15_000_000 } else { 2_500_000 };
             now.div_euclid(quarter) - open.at.div_euclid(quarter) < 4
         });
     }

@@ -1,6 +1,8 @@
 //! What an operator asks for: what a source has done, where an account fails, and forgiving both.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use super::account::Typed;
 use super::engine::Engine;
 use super::guessed::AccountUnderAttack;
@@ -50,6 +52,7 @@ impl Engine {
                 source: record.source,
                 account: text(&tried.account),
                 failures: tried.failures,
+                unknown: tried.is_unknown,
                 ago: seconds(at - tried.last),
                 level: attack.map(|attack| attack.level),
                 alone: false,
@@ -60,11 +63,12 @@ impl Engine {
         let neighbours = self.neighbours.iter(at).filter(|there| typed.means(&there.account.name));
         sources.extend(neighbours.map(|there| at_known_source(at, &there)));
         sources.sort_by_key(|there| (there.level.is_none(), there.ago));
+        let count = sources.iter().map(|there| there.source).collect::<BTreeSet<_>>().len();
         let more = sources.len().saturating_sub(MOST_SOURCES);
         sources.truncate(MOST_SOURCES);
         let under_attack =
             self.guessed.under_attack(at).filter(|there| typed.means(&there.account)).collect();
-        AccountReport { sources, more, under_attack }
+        AccountReport { sources, count, more, under_attack }
     }
 
     /// The accounts that are refused by themselves at known sources, or have failed there.
@@ -120,6 +124,7 @@ fn at_known_source(at: i64, there: &Neighbour) -> AccountAtSource {
         source: there.source,
         account: text(&there.account),
         failures: there.failures,
+        unknown: false,
         ago: seconds(at - there.last),
         level: None,
         alone: true,

@@ -96,9 +96,11 @@ impl AttackReport {
 /// An account: where it fails, and where it is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountReport {
-    /// The sources, attackers first, then the last one first; at most 100.
+    /// Where it fails, attackers first, then the last one first; at most 100.
     pub sources: Vec<AccountAtSource>,
-    /// How many more there are.
+    /// How many sources there are: at each, accounts of this name in several domains may fail.
+    pub count: usize,
+    /// How many more there are than are listed.
     pub more: usize,
     /// Accounts of this name that are under attack.
     pub under_attack: Vec<AccountUnderAttack>,
@@ -113,6 +115,8 @@ pub struct AccountAtSource {
     pub account: String,
     /// Failures for it.
     pub failures: u32,
+    /// The directory does not have it.
+    pub unknown: bool,
     /// The last one, in seconds before now.
     pub ago: i64,
     /// The source is an attacker of this level: all of its accounts are refused.

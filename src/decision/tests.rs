@@ -362,12 +362,18 @@ fn a_high_attacker_after_is_as_exact() {
 }
 
 #[test]
-fn lookups_that_never_get_a_verdict_count_for_ten_seconds() {
+fn lookups_that_never_get_a_verdict_count_for_ten_seconds_or_a_minute() {
     let mut it = Fixture::new();
     it.let_through(400, ip(1), "1001@a", Method::Register);
     it.let_through(400, ip(2), "1001@a", Method::Subscribe);
     it.at += 10 * SECOND;
     assert_eq!(it.let_through(400, ip(1), "1001@a", Method::Register), 10);
+    // They are failures ten seconds after they came, or later; not again as many guesses before that.
+    for _ in 0..7 {
+        assert_eq!(it.let_through(400, ip(2), "1001@a", Method::Subscribe), 0);
+        it.at += 5 * SECOND;
+    }
+    it.at += 15 * SECOND;
     assert_eq!(it.let_through(400, ip(2), "1001@a", Method::Subscribe), 42);
 }
 
@@ -551,6 +557,13 @@ fn why_says_what_a_source_did_and_when() {
     assert_eq!(why.attack, None);
     let account = it.engine.why_account(it.now(), &Typed::new("1009"));
     assert_eq!((account.sources.len(), account.sources[0].failures, account.sources[0].alone), (1, 4, false));
+    assert!(!account.sources[0].unknown);
+    // One source, however many domains it tried.
+    it.stranger(ip(1), failure("1009@b", None));
+    it.stranger(ip(1), What::UnknownUser { account: b"1009@c", accepted: false });
+    let account = it.engine.why_account(it.now(), &Typed::new("1009"));
+    assert_eq!((account.count, account.sources.len()), (1, 3));
+    assert!(account.sources.iter().any(|there| there.unknown && there.account == "1009@c"));
 }
 
 #[test]

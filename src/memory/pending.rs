@@ -223,7 +223,8 @@ impl Pending {
 
     /// One success confirms one set of credentials: the last, since guesses may have gone before it. Another profile
     /// may not ask for credentials. Where a client's credentials for two accounts wait for it, whose it is does not
-    /// show, and one may be a guess: it confirms neither.
+    /// show, and one may be a guess: it confirms neither. Nor does it where others may have had it. But anybody who
+    /// knows the call can bring that about, so what follows from it is not proven by the transport.
     fn confirm(
         &mut self,
         key: u64,
@@ -244,7 +245,11 @@ impl Pending {
             let is_another = there.account != entry.account && there.client.ip == entry.client.ip;
             has_another |= is_its(there) && is_another;
         });
-        if has_another || !may_be(entry) { None } else { self.remove(last?) }
+        if !has_another && may_be(entry) {
+            return self.remove(last?);
+        }
+        self.entries.get_mut(last?)?.transport = None;
+        None
     }
 
     /// Looks at the next `most` entries and takes out the first that is over.
@@ -514,6 +519,32 @@ mod tests {
         pending.credentials(order(5), &Lookup { from_user: b"1009", ..guess });
         assert!(pending.confirm_message(&sender).is_none());
         assert_eq!(drain(&mut pending).len(), 2);
+    }
+
+    #[test]
+    fn where_a_success_may_be_anothers_nothing_is_proven_by_the_transport() {
+        let transports = |confirm: &dyn Fn(&mut Pending)| {
+            let mut pending = Pending::default();
+            pending.credentials(order(0), &lookup("SUBSCRIBE", "c"));
+            pending.credentials(order(1), &lookup("SUBSCRIBE", "d"));
+            confirm(&mut pending);
+            std::iter::from_fn(|| match pending.sweep(100, |_| true) {
+                Sweep::Taken(entry) => Some((entry.order.number, entry.transport)),
+                Sweep::More | Sweep::Done => None,
+            })
+            .collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let tcp = Some(&b"tcp"[..]);
+        let by_another_address = transports(&|pending| {
+            assert!(pending.confirm_call(b"c", None, |_| false).is_none());
+        });
+        assert_eq!(by_another_address, [(0, None), (1, tcp)].into());
+        let in_its_name = transports(&|pending| {
+            pending.credentials(order(2), &Lookup { user: b"1005", ..lookup("SUBSCRIBE", "c") });
+            pending.credentials(order(3), &lookup("SUBSCRIBE", "c"));
+            assert!(pending.confirm_call(b"c", None, |_| true).is_none());
+        });
+        assert_eq!(in_its_name, [(0, tcp), (1, tcp), (2, tcp), (3, None)].into());
     }
 
     #[test]

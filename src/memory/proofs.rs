@@ -19,6 +19,10 @@ const LASTS: i64 = 60_000_000;
 const MOST: usize = 8192;
 /// A verdict that takes longer than this, in microseconds, shows a slow directory.
 pub const SLOW: i64 = 500_000;
+/// FreeSWITCH fires a failure right after its attempt, but several of its threads do so at once for INVITEs: their
+/// attempts may all come before their failures. At most so many, and within this time, in microseconds.
+const AT_ONCE: usize = 64;
+const TOGETHER: i64 = 2_000_000;
 /// For this long after the module was bound, an attempt may be of a lookup before that, in microseconds.
 const UNDER_WAY: i64 = 2_000_000;
 
@@ -73,7 +77,8 @@ pub struct Proofs {
     /// By call, address, port, user and realm: a sender may have several requests of one call under way, and some are
     /// refused before anything is looked up.
     attempts: Table<Attempt>,
-    /// By address, port and user: of attempts that were refused, since a failure does not show the call.
+    /// By address, port and user: of attempts that were refused, since a failure does not show the call. The first of
+    /// these is taken first.
     failures: Table<Failure>,
     hasher: RandomState,
     bound_at: Option<Now>,
@@ -174,7 +179,20 @@ impl Proofs {
     pub fn expect_failure(&mut self, now: Now, attempt: &Signal<'_>, refused: Refused) {
         // In an attempt FreeSWITCH has From and To the other way round than in a failure.
         let key = self.failure_key(attempt, Field::FromUser);
-        self.take_failure(key);
+        // What is left of one whose failure never came must not be taken for this one's.
+        loop {
+            let (mut count, mut first) = (0, None);
+            self.failures.find_all(key, |slot, there| {
+                count += 1;
+                first.get_or_insert((slot, there.at));
+            });
+            match first {
+                Some((slot, at)) if count >= AT_ONCE || now.monotonic - at.monotonic >= TOGETHER => {
+                    self.failures.remove(slot);
+                }
+                _ => break,
+            }
+        }
         self.failures.insert_evicting(key, Failure { at: now, refused });
     }
 
@@ -280,9 +298,24 @@ mod tests {
     fn an_attempt_without_a_lookup_takes_the_place_of_one_with() {
         let mut proofs = Proofs::default();
         proofs.expect_failure(at(0), &attempt("a"), refused(Some(b"tcp")));
-        proofs.expect_failure(at(0), &attempt("b"), refused(None));
-        assert_eq!(proofs.refused(at(1), &failure()).unwrap().transport, None);
-        assert!(proofs.refused(at(1), &failure()).is_none());
+        proofs.expect_failure(at(2), &attempt("b"), refused(None));
+        assert_eq!(proofs.refused(at(3), &failure()).unwrap().transport, None);
+        assert!(proofs.refused(at(3), &failure()).is_none());
+    }
+
+    #[test]
+    fn attempts_that_come_at_once_have_a_failure_each() {
+        let mut proofs = Proofs::default();
+        for (call_id, transport) in [("a", None), ("b", Some(&b"tcp"[..])), ("c", None)] {
+            proofs.expect_failure(at(0), &attempt(call_id), refused(transport));
+        }
+        let transports =
+            [(); 3].map(|()| proofs.refused(at(0), &failure()).expect("it is its own").transport);
+        assert_eq!(transports, [None, Some(&b"tcp"[..]), None]);
+        assert!(proofs.refused(at(0), &failure()).is_none());
+        // Where failures never come, not all of the table is theirs.
+        (0..1000).for_each(|_| proofs.expect_failure(at(1), &attempt("d"), refused(None)));
+        assert_eq!(proofs.failures.len(), AT_ONCE);
     }
 
     #[test]
