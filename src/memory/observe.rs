@@ -112,6 +112,9 @@ impl Memory {
         method: Option<Method>,
         outcome: &mut Outcome,
     ) {
+        if self.watch.is_none() {
+            return;
+        }
         let is_unread = attempt.text(Field::AuthUser) == Some(b"unknown");
         let methods: &[Method] = match &method {
             Some(method) => std::slice::from_ref(method),
