@@ -21,7 +21,7 @@ const MOST: usize = 8192;
 pub const SLOW: i64 = 500_000;
 /// FreeSWITCH fires a failure right after its attempt, but several of its threads do so at once for INVITEs: their
 /// attempts may all come before their failures. At most so many, and within this time, in microseconds.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 const TOGETHER: i64 = 2_000_000;
 /// For this long after the module was bound, an attempt may be of a lookup before that, in microseconds.
 const UNDER_WAY: i64 = 2_000_000;
@@ -186,11 +186,13 @@ impl Proofs {
                 count += 1;
                 first.get_or_insert((slot, there.at));
             });
-            match first {
-                Some((slot, at)) if count >= AT_ONCE || now.monotonic - at.monotonic >= TOGETHER => {
-                    self.failures.remove(slot);
-                }
-                _ => break,
+            let Some((slot, at)) = first else { break };
+            let is_stale = now.monotonic - at.monotonic >= TOGETHER;
+            if is_stale || count >= AT_ONCE {
+                self.failures.remove(slot);
+            }
+            if !is_stale {
+                break;
             }
         }
         self.failures.insert_evicting(key, Failure { at: now, refused });
