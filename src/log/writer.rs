@@ -38,6 +38,8 @@ pub struct Writer {
     batch: Batch,
     done: usize,
     counted: usize,
+    /// How far these were counted, in bytes of the batch.
+    counted_bytes: usize,
     last_write: Instant,
     last_look: Instant,
     is_gathering: bool,
@@ -80,6 +82,7 @@ impl Writer {
             batch: Batch::with_capacity(buffer_size)?,
             done: 0,
             counted: 0,
+            counted_bytes: 0,
             last_write: now.checked_sub(POLL_INTERVAL).unwrap_or(now),
             last_look: now,
             is_gathering: false,
@@ -264,10 +267,12 @@ impl Writer {
     /// Of each event type, the lines that are in the file since it was asked last.
     fn count_written(&mut self) -> PerType<u64> {
         let bytes = self.batch.bytes();
+        // What was taken back meanwhile is a part of a line, without an end.
+        let from = std::mem::replace(&mut self.counted_bytes, self.done).min(self.done);
         let lines = if self.done == bytes.len() {
             self.batch.count()
         } else {
-            bytes[..self.done].iter().filter(|&&byte| byte == b'\n').count()
+            self.counted + bytes[from..self.done].iter().filter(|&&byte| byte == b'\n').count()
         };
         let before = std::mem::replace(&mut self.counted, lines);
         self.batch.count_types(before..lines)
@@ -277,7 +282,7 @@ impl Writer {
     fn end_batch(&mut self, capacity: usize) {
         let was_large = self.batch.bytes().len() > SHRINK_ABOVE;
         self.batch.clear();
-        (self.done, self.counted) = (0, 0);
+        (self.done, self.counted, self.counted_bytes) = (0, 0, 0);
         if (was_large || self.batch.capacity() != capacity)
             && let Ok(batch) = Batch::with_capacity(capacity)
         {
