@@ -63,24 +63,20 @@ impl Outstanding {
 
     /// How many there are; `key` is a keyed hash of source and account.
     pub fn count(&mut self, at: i64, key: u64) -> Marks {
-        let mut least = Marks { prompt: u32::MAX, late: u32::MAX, slow: u32::MAX };
-        for place in places(key) {
-            let counter = &mut self.counters[place];
-            counter.advance(at);
-            least.prompt = least.prompt.min(counter.sum(Kind::Prompt));
-            least.late = least.late.min(counter.sum(Kind::Late));
-            least.slow = least.slow.min(counter.sum(Kind::Slow));
+        Marks {
+            prompt: self.least(at, key, Kind::Prompt),
+            late: self.least(at, key, Kind::Late),
+            slow: self.least(at, key, Kind::Slow),
         }
-        least
     }
 
     /// One more lookup.
     pub fn add(&mut self, at: i64, key: u64, is_slow: bool) {
-        for place in places(key) {
-            let counter = &mut self.counters[place];
-            counter.advance(at);
-            for kind in kinds(is_slow).iter().map(|kind| *kind as usize) {
-                let count = &mut counter.counts[kind][counter.part[kind] as usize % PARTS];
+        for kind in kinds(is_slow) {
+            for place in places(key) {
+                let counter = &mut self.counters[place];
+                let part = counter.advance(at, *kind);
+                let count = &mut counter.counts[*kind as usize][part as usize % PARTS];
                 *count = count.saturating_add(1);
             }
         }
@@ -88,35 +84,38 @@ impl Outstanding {
 
     /// The verdict of one is in.
     pub fn settle(&mut self, at: i64, key: u64, is_slow: bool) {
-        let Marks { prompt, late, slow } = self.count(at, key);
         for kind in kinds(is_slow) {
-            let count = match kind {
-                Kind::Prompt => prompt,
-                Kind::Late => late,
-                Kind::Slow => slow,
-            };
             // A verdict whose lookup was not marked takes nothing from others that share its counters.
-            if count > 0 {
+            if self.least(at, key, *kind) > 0 {
                 places(key).into_iter().for_each(|place| self.counters[place].take_oldest(*kind));
             }
         }
     }
+
+    fn least(&mut self, at: i64, key: u64, kind: Kind) -> u32 {
+        let counts = places(key).map(|place| {
+            let counter = &mut self.counters[place];
+            counter.advance(at, kind);
+            counter.sum(kind)
+        });
+        counts.into_iter().min().unwrap_or_default()
+    }
 }
 
 impl Counter {
-    /// Forgets what is over. Threads may come with times a little out of order: an earlier one changes nothing.
-    fn advance(&mut self, at: i64) {
-        for (kind, counts) in self.counts.iter_mut().enumerate() {
-            let part = at.div_euclid(PART[kind]) as u32;
-            let passed = part.wrapping_sub(self.part[kind]) as i32;
-            if passed <= 0 {
-                continue;
-            }
+    /// Forgets what is over, and gives the part of time that it is now. Threads may come with times a little out of
+    /// order: an earlier one changes nothing.
+    fn advance(&mut self, at: i64, kind: Kind) -> u32 {
+        let kind = kind as usize;
+        let part = at.div_euclid(PART[kind]) as u32;
+        let passed = part.wrapping_sub(self.part[kind]) as i32;
+        if passed > 0 {
             for ago in 0..(passed as usize).min(PARTS) {
-                counts[part.wrapping_sub(ago as u32) as usize % PARTS] = 0;
+                self.counts[kind][part.wrapping_sub(ago as u32) as usize % PARTS] = 0;
             }
             self.part[kind] = part;
         }
+        self.part[kind]
     }
 
     fn sum(&self, kind: Kind) -> u32 {

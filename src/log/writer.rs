@@ -38,8 +38,6 @@ pub struct Writer {
     batch: Batch,
     done: usize,
     counted: usize,
-    /// How far these were counted, in bytes of the batch.
-    counted_bytes: usize,
     last_write: Instant,
     last_look: Instant,
     is_gathering: bool,
@@ -82,7 +80,6 @@ impl Writer {
             batch: Batch::with_capacity(buffer_size)?,
             done: 0,
             counted: 0,
-            counted_bytes: 0,
             last_write: now.checked_sub(POLL_INTERVAL).unwrap_or(now),
             last_look: now,
             is_gathering: false,
@@ -227,11 +224,12 @@ impl Writer {
     fn write_batch(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         while self.done < self.batch.bytes().len() {
+            let from = self.done;
             let result = self.timed(|writer| {
                 writer.file.write_some(writer.batch.bytes(), &mut writer.done, shared.abandoned())
             });
             self.last_write = Instant::now();
-            let written = self.count_written();
+            let written = self.count_written(from);
             shared.state().lines.buffer.mark_written(&written, self.batch.bytes().len() - self.done);
             let has_failed = result.is_err();
             self.note_result(result);
@@ -264,15 +262,14 @@ impl Writer {
         true
     }
 
-    /// Of each event type, the lines that are in the file since it was asked last.
-    fn count_written(&mut self) -> PerType<u64> {
+    /// Of each event type, the lines that were finished by a write that began there.
+    fn count_written(&mut self, from: usize) -> PerType<u64> {
         let bytes = self.batch.bytes();
-        // What was taken back meanwhile is a part of a line, without an end.
-        let from = std::mem::replace(&mut self.counted_bytes, self.done).min(self.done);
         let lines = if self.done == bytes.len() {
             self.batch.count()
         } else {
-            self.counted + bytes[from..self.done].iter().filter(|&&byte| byte == b'\n').count()
+            // What was taken back is a part of a line, without an end.
+            self.counted + bytes[from.min(self.done)..self.done].iter().filter(|&&byte| byte == b'\n').count()
         };
         let before = std::mem::replace(&mut self.counted, lines);
         self.batch.count_types(before..lines)
@@ -282,7 +279,7 @@ impl Writer {
     fn end_batch(&mut self, capacity: usize) {
         let was_large = self.batch.bytes().len() > SHRINK_ABOVE;
         self.batch.clear();
-        (self.done, self.counted, self.counted_bytes) = (0, 0, 0);
+        (self.done, self.counted) = (0, 0);
         if (was_large || self.batch.capacity() != capacity)
             && let Ok(batch) = Batch::with_capacity(capacity)
         {

@@ -21,10 +21,12 @@ impl Memory {
         let refuses = lookup.client.is_some_and(|client| self.refuses(settings, now, lookup, client));
         if let Some(watch) = &mut self.watch {
             let is_watched = !refuses && lookup.client.is_some_and(|client| !client.trusted);
-            let success = match is_watched && settings.watches_confirmations() {
-                _ if refuses => Success::Impossible,
-                true => Success::Awaited,
-                false => Success::Possible,
+            let success = if refuses {
+                Success::Impossible
+            } else if is_watched && settings.watches_confirmations() {
+                Success::Awaited
+            } else {
+                Success::Possible
             };
             watch.looked_up(now, lookup, success);
             if is_watched && settings.decides_by_all() {

@@ -198,8 +198,8 @@ impl Pending {
         }
     }
 
-    /// A profile has accepted a SUBSCRIBE of this call; returns the credentials that are confirmed by it.
-    /// if they `may_be`.
+    /// A profile has accepted a SUBSCRIBE of this call; returns the credentials that are confirmed by it, if they
+    /// `may_be`.
     pub fn confirm_call(
         &mut self,
         call_id: &[u8],
