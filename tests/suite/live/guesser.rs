@@ -66,6 +66,15 @@ impl Method {
     }
 }
 
+/// By each method, the right password is refused after its challenge.
+pub fn assert_refused(agent: &mut Agent, user: &str, password: &str) {
+    for method in METHODS {
+        let challenged = if method.name == "REGISTER" { 401 } else { 407 };
+        let statuses = agent.send(&method.of(user, Answer::Password(password)));
+        assert_eq!(statuses, [challenged, method.refused], "{}", method.name);
+    }
+}
+
 /// FreeSWITCH's stock configuration with TLS, and with the machines' further addresses. `prepare` as in [`Site::stock`].
 pub fn site(plan: &Plan<'_>, prepare: impl FnOnce(&Network, &Path)) -> Site {
     Site::stock(plan, |network, conf| {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::agent::{Answer, Request};
 use super::configuration::SIP;
+use super::guesser::assert_refused;
 use super::kamailio::PASSES_CLIENT_ON;
 use super::proxied::{ATTACKER_AFTER, Proxied, REGISTER, attackers, register, send_patiently, settle};
 use super::stock::{self, PASSWORD};
@@ -77,16 +78,7 @@ fn the_attacker_is_refused_and_named(transport: Transport, to: Transport) {
         for _ in 0..ATTACKER_AFTER {
             assert_eq!(agent.send(&register(account, REGISTER, "guess")), [401, 403]);
         }
-        let right = register(account, REGISTER, PASSWORD);
-        for (method, headers, statuses) in [
-            ("REGISTER", REGISTER, [401, 403]),
-            ("INVITE", "", [407, 403]),
-            ("SUBSCRIBE", "Event: dialog\r\nExpires: 300\r\n", [407, 401]),
-            ("MESSAGE", "Content-Type: text/plain\r\n", [407, 401]),
-        ] {
-            let to = (method != "REGISTER").then_some("1009");
-            assert_eq!(agent.send(&Request { method, to, headers, ..right }), statuses, "{method}");
-        }
+        assert_refused(&mut agent, account, PASSWORD);
         // One failure less, and the right password is right.
         let mut agent = proxied.agent(MISTYPES, family, transport);
         for _ in 0..ATTACKER_AFTER - 1 {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::agent::{Agent, Answer, Request};
 use super::configuration::{GUARDED_SIP, SIP, sofia_profile};
+use super::guesser::assert_refused;
 use super::site::{LUA, Plan, Site};
 use super::stock;
 use crate::support::fail2ban::network::Family::{self, V4, V6};
@@ -168,17 +169,7 @@ fn each_tenant_is_judged_by_itself(site: &Site) {
     for _ in 0..ATTACKER_AFTER {
         assert_eq!(guesser.send(&register("1001", "guess")), [401, 403]);
     }
-    let password = of(A);
-    for (method, headers, statuses) in [
-        ("REGISTER", REGISTER, [401, 403]),
-        ("INVITE", "", [407, 403]),
-        ("SUBSCRIBE", "Event: dialog\r\nExpires: 300\r\n", [407, 401]),
-        ("MESSAGE", "Content-Type: text/plain\r\n", [407, 401]),
-    ] {
-        let to = (method != "REGISTER").then_some("1002");
-        let request = Request { method, to, headers, ..register("1001", &password) };
-        assert_eq!(guesser.send(&request), statuses, "{method}");
-    }
+    assert_refused(&mut guesser, "1001", &of(A));
     // Somebody who asks for users that no tenant has, and for tenants that are none.
     for (number, domain) in [A, B, "tenant-c.test", A].into_iter().enumerate() {
         let user = format!("nobody{number}");
